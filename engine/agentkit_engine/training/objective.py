@@ -1,0 +1,325 @@
+"""The DiffusionGemma objective over the very canvases the engine builds.
+
+For every turn of the model in a conversation there is a choice canvas, and a canvas for the call's slots,
+for the answer, or for the whole call written freely. Loss: cross-entropy at the free positions (uniform
+corruption, or the mask token) plus next-token loss of the causal encoder on what the model says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast
+
+from agentkit_engine.canvas import lay_out, pour, slot_width, surface
+from agentkit_engine.dialect import Dialect
+from agentkit_engine.syntax import GEMMA
+from agentkit_engine.template import Hole, Path, Schema, Text, outline
+from agentkit_engine.training.corpus.conversations import Conversation
+from agentkit_engine.training.model import FusedPass
+
+_ANSWER_WIDTHS = (24, 32, 48, 64)
+_FREE_WIDTHS = (32, 48, 64)
+_PURE_NOISE = 0.5  # how often a canvas starts as nothing but noise, as the first denoise step does
+_LATER_FILLER = 0.1  # weight of filler behind the first: easy, and most of a slot
+_NOWHERE = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One canvas and what it should become.
+
+    Attributes:
+        at: how many prompt tokens it sees.
+        tokens: the clean canvas.
+        free: which positions are denoised.
+    """
+
+    at: int
+    tokens: tuple[int, ...]
+    free: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A conversation as tokens, its canvases, and where the model itself speaks (start, stop)."""
+
+    tokens: tuple[int, ...]
+    blocks: tuple[Block, ...]
+    spoken: tuple[tuple[int, int], ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.tokens) + sum(len(block.tokens) for block in self.blocks)
+
+
+class Canvases:
+    """Turns conversations into examples, with one tokenizer and dialect."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, dialect: Dialect) -> None:
+        self._tokenizer = tokenizer
+        self._symbols = {bytes([byte]): token.encode() for byte, token in GEMMA.symbols.items()}
+        ids = tokenizer.convert_tokens_to_ids
+        self.filler, self.absent = ids(dialect.filler), ids(dialect.absent)
+        self.mask, self.end = ids(dialect.mask), ids(dialect.end)
+        self._open, self._close = dialect.call_open.encode(), dialect.call_close.encode()
+
+    def encode(self, surface: bytes) -> list[int]:
+        """Surface bytes to token ids; symbols become their special tokens."""
+        for symbol, token in self._symbols.items():
+            surface = surface.replace(symbol, token)
+        return self._tokenizer._tokenizer.encode(surface.decode(), add_special_tokens=False).ids
+
+    def render(self, conversation: Conversation, upto: int, *, prompt: bool = True) -> list[int]:
+        """The first `upto` messages, with `prompt` ready for the model to speak."""
+        text = self._tokenizer.apply_chat_template(
+            conversation.messages[:upto],
+            tools=conversation.tools or None,
+            tokenize=False,
+            add_generation_prompt=prompt,
+        )
+        return self.encode(text.encode())
+
+    def example(self, conversation: Conversation, random: Random) -> Example:
+        """All canvases of one conversation over one encoder sequence."""
+        if conversation.extraction is not None:
+            task = conversation.extraction
+            prompt = self.render(conversation, len(conversation.messages))
+            schema = task.tool["function"]["parameters"]
+            block = self._slots(schema, task.arguments, len(prompt), random)
+            return Example(tuple(prompt), tuple(filter(None, [block])), ())
+        blocks: list[Block] = []
+        spoken: list[tuple[int, int]] = []
+        tokens: list[int] = []
+        for index, message in enumerate(conversation.messages):
+            if message["role"] != "assistant":
+                continue
+            prompt = self.render(conversation, index)
+            tokens = self.render(conversation, index + 1, prompt=False)
+            if tokens[: len(prompt)] != prompt:
+                raise ValueError("the chat template does not extend its own prompt")
+            spoken.append((len(prompt), len(tokens)))
+            blocks += self._turn(conversation, message, len(prompt), random)
+        return Example(tuple(tokens), tuple(blocks), tuple(spoken))
+
+    def _turn(
+        self, conversation: Conversation, message: dict[str, Any], at: int, random: Random
+    ) -> list[Block]:
+        calls = message.get("tool_calls") or [None]
+        call = calls[0]["function"] if calls[0] else None
+        found = [self._choice(conversation, call["name"] if call else None, at, random)]
+        if call is None:
+            found.append(self._answer(message["content"], at, random))
+            return found
+        tool = next(t["function"] for t in conversation.tools if t["function"]["name"] == call["name"])
+        if random.random() < 0.15:
+            found.append(self._free(call, at, random))
+        block = self._slots(
+            tool["parameters"], call["arguments"], at, random, around=(self._open + call["name"].encode(), self._close)
+        )
+        return [*found, block] if block else found
+
+    def _choice(self, conversation: Conversation, name: str | None, at: int, random: Random) -> Block:
+        names = [self.encode(tool["function"]["name"].encode()) for tool in conversation.tools]
+        chosen = [self.absent] if name is None else self.encode(name.encode())
+        width = max(map(len, [chosen, *names])) + (random.randint(0, 2) if random.random() < 0.4 else 0)
+        padded = chosen + [self.filler] * (width - len(chosen))
+        opening = self.encode(self._open)
+        return Block(at, (*opening, *padded), (False,) * len(opening) + (True,) * width)
+
+    def _answer(self, text: str, at: int, random: Random) -> Block:
+        ids = self.encode(text.encode())
+        width = random.choice((len(ids) + random.randint(0, 8), *_ANSWER_WIDTHS, 64))
+        padded = ids + [self.filler] * (width - len(ids))
+        return Block(at, (*padded, self.end), (True,) * len(padded) + (False,))
+
+    def _free(self, call: dict[str, Any], at: int, random: Random) -> Block:
+        ids = self.encode(self._open + call["name"].encode() + GEMMA.dumps(call["arguments"]) + self._close)
+        width = next((w for w in _FREE_WIDTHS if w >= len(ids) and random.random() < 0.7), len(ids))
+        padded = ids + [self.filler] * (width - len(ids))
+        return Block(at, tuple(padded), (True,) * len(padded))
+
+    def _slots(
+        self, schema: Schema, arguments: dict[str, Any], at: int, random: Random, *,
+        around: tuple[bytes, bytes] = (b"", b""),
+    ) -> Block | None:  # fmt: skip
+        values = _by_path(arguments)
+        exact = random.random() < 0.6
+
+        def width_of(hole: Hole) -> int:
+            typical = slot_width(hole, syntax=GEMMA, encode=self.encode)
+            if hole.path not in values:
+                return typical if exact else random.randint(1, typical)
+            needed = len(self.encode(surface(values[hole.path], hole, GEMMA)))
+            return max(typical, needed) if exact else needed + random.randint(0, 6)
+
+        segments = (Text(around[0]), *outline(schema, GEMMA), Text(around[1]))
+        canvas = lay_out(segments, encode=self.encode, width_of=width_of, filler=self.filler)
+        if not canvas.slots:
+            return None
+        tokens = pour(
+            canvas, values, syntax=GEMMA, encode=self.encode, filler=self.filler, absent=self.absent
+        )
+        return Block(at, tokens, tuple(canvas.free()))
+
+
+def _by_path(value: Any, path: Path = ()) -> dict[Path, Any]:
+    """Every value under its path: an object under its own path as well as its members'."""
+    found: dict[Path, Any] = {path: value}
+    if isinstance(value, dict):
+        for key, item in value.items():
+            found |= _by_path(item, (*path, key))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Padded examples: E encoder positions, N canvas positions, R spoken positions.
+
+    Attributes:
+        encoded: [B, E] int64.
+        clean: [B, N] int64.
+        noisy: [B, N] int64, the clean canvas with corrupted free positions.
+        weight: [B, N] float32, what each position counts in the denoising loss.
+        positions: [B, E + N] int64.
+        mask: [B, 1, E + N, E + N] bool.
+        spoken: [B, R] int64, positions whose next token the encoder should foretell; _NOWHERE pads.
+    """
+
+    encoded: Tensor
+    clean: Tensor
+    noisy: Tensor
+    weight: Tensor
+    positions: Tensor
+    mask: Tensor
+    spoken: Tensor
+
+    @property
+    def tokens(self) -> int:
+        return self.encoded.numel() + self.clean.numel()
+
+
+def collate(
+    examples: Sequence[Example], canvases: Canvases, *, vocabulary: int, mask_share: float,
+    random: Random,
+) -> Batch:  # fmt: skip
+    """Pads examples into a batch and corrupts the free positions.
+
+    Args:
+        mask_share: how many canvases are corrupted with the mask token rather than random tokens.
+    """
+    longest = -(-max(len(e.tokens) for e in examples) // 16) * 16
+    widest = -(-max(e.size - len(e.tokens) for e in examples) // 16) * 16
+    rows = [_row(e, canvases, longest, widest, vocabulary, mask_share, random) for e in examples]
+    encoded, clean, noisy, weight, positions, limit, block = (
+        torch.tensor([row[k] for row in rows]) for k in range(7)
+    )
+    spoken = [[p for start, stop in e.spoken for p in range(start - 1, stop - 1)] for e in examples]
+    most = max(1, *(len(s) for s in spoken))
+    return Batch(
+        encoded,
+        clean,
+        noisy,
+        weight,
+        positions,
+        _mask(limit, block, longest),
+        torch.tensor([s + [_NOWHERE] * (most - len(s)) for s in spoken]),
+    )
+
+
+def _row(
+    example: Example, canvases: Canvases, longest: int, widest: int, vocabulary: int, mask_share: float, random: Random
+) -> tuple[list[int], list[int], list[int], list[float], list[int], list[int], list[int]]:
+    clean: list[int] = []
+    noisy: list[int] = []
+    weight: list[float] = []
+    positions = list(range(longest))
+    limit = [0] * longest  # how much of the encoder a position sees; encoder positions are causal
+    block = [0] * longest  # which canvas a position belongs to; 0 is the encoder, -1 padding
+    for number, piece in enumerate(example.blocks, 1):
+        level = 1.0 if random.random() < _PURE_NOISE else random.random()
+        masked = random.random() < mask_share
+        previous = -1
+        for token, free in zip(piece.tokens, piece.free, strict=True):
+            corrupt = free and random.random() < level
+            noise = canvases.mask if masked else random.randrange(vocabulary)
+            noisy.append(noise if corrupt else token)
+            later = token == canvases.filler and previous == canvases.filler
+            weight.append((_LATER_FILLER if later else 1.0) if free else 0.0)
+            previous = token
+        clean += piece.tokens
+        positions += range(piece.at, piece.at + len(piece.tokens))
+        limit += [piece.at] * len(piece.tokens)
+        block += [number] * len(piece.tokens)
+    empty = widest - len(clean)
+    pad = canvases.filler
+    return (
+        [*example.tokens, *[pad] * (longest - len(example.tokens))],
+        clean + [pad] * empty,
+        noisy + [pad] * empty,
+        weight + [0.0] * empty,
+        positions + [0] * empty,
+        limit + [0] * empty,
+        block + [-1] * empty,
+    )
+
+
+def _mask(limit: Tensor, block: Tensor, encoded: int) -> Tensor:
+    """Causal among the encoder's tokens; a canvas sees its prompt and the whole of itself."""
+    total = limit.shape[1]
+    key = torch.arange(total)
+    query_encodes, key_encodes = key[:, None] < encoded, key[None] < encoded
+    causal = query_encodes & key_encodes & (key[None] <= key[:, None])
+    prompt = ~query_encodes & key_encodes & (key[None] < limit[..., None])
+    same = (block[..., None] == block[:, None]) & ~query_encodes & ~key_encodes
+    return (causal | prompt | same)[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The parts of the objective, nats a token."""
+
+    total: Tensor
+    denoise: float
+    causal: float
+
+
+def losses(
+    fused: FusedPass, batch: Batch, *, condition: bool, causal_weight: float = 1.0,
+    autocast: Callable[[], Any],
+) -> Losses:  # fmt: skip
+    """One training pass; with `condition` the canvas first sees its own first guess.
+
+    Args:
+        condition: run a pass without gradient and feed its soft embeddings back (self-conditioning).
+        causal_weight: weight of the encoder's next-token loss.
+        autocast: gives the precision context.
+    """
+    width = batch.encoded.shape[1]
+    arguments = (batch.encoded, batch.noisy, batch.positions, batch.mask)
+    with autocast():
+        soft = _soft_guess(fused, arguments, width) if condition else None
+        hidden = fused(*arguments, soft)
+        supervised = batch.weight > 0
+        denoise = F.cross_entropy(
+            fused.logits(hidden[:, width:][supervised]), batch.clean[supervised], reduction="none"
+        )
+        weight = batch.weight[supervised]
+        denoise = (denoise * weight).sum() / weight.sum()
+        rows, columns = (batch.spoken < _NOWHERE).nonzero(as_tuple=True)
+        at = batch.spoken[rows, columns]
+        causal = F.cross_entropy(fused.logits(hidden[rows, at]), batch.encoded[rows, at + 1])
+    return Losses(denoise + causal_weight * causal, denoise.item(), causal.item())
+
+
+@torch.no_grad()
+def _soft_guess(fused: FusedPass, arguments: tuple[Tensor, Tensor, Tensor, Tensor], width: int) -> Tensor:
+    guess = fused.logits(fused(*arguments)[:, width:]).softmax(-1)
+    embeddings = fused.model.lm_head.weight
+    return (guess.to(embeddings.dtype) @ embeddings) * fused.text.hidden_size**0.5
