@@ -62,8 +62,9 @@ class Canvas:
 
 
 def lay_out(
-    segments: Sequence[Segment], *, encode: Encode, width_of: Callable[[Hole], int], filler: int
-) -> Canvas:
+    segments: Sequence[Segment], *, encode: Encode, width_of: Callable[[Hole], int], filler: int,
+    opening: Sequence[int] = (), closing: Sequence[int] = (),
+) -> Canvas:  # fmt: skip
     """Places literals and slots one after the other.
 
     Args:
@@ -71,8 +72,10 @@ def lay_out(
         encode: surface bytes to token ids.
         width_of: the width of a hole's slot, in tokens.
         filler: the token that stands in a slot and pads its value.
+        opening: tokens pinned before the first segment.
+        closing: tokens pinned behind the last.
     """
-    tokens: list[int] = []
+    tokens = list(opening)
     slots: list[Slot] = []
     for segment in segments:
         if isinstance(segment, Text):
@@ -80,7 +83,7 @@ def lay_out(
         else:
             slots.append(Slot(len(tokens), width_of(segment), segment))
             tokens += [filler] * slots[-1].width
-    return Canvas(tuple(tokens), tuple(slots))
+    return Canvas((*tokens, *closing), tuple(slots))
 
 
 def slot_width(hole: Hole, *, syntax: Syntax, encode: Encode, root: Schema | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 from agentkit_engine.errors import TemplateError, UnsupportedSchema
 from agentkit_engine.syntax import Syntax
@@ -146,7 +146,7 @@ def _outline(
     schema, pointer = resolve(schema, root, pointer)
     if _is_record(schema):
         yield from _record(schema, syntax, root, pointer, path)
-    elif isinstance(schema, Mapping) and "const" in schema and len(_constraints(schema)) == 1:
+    elif _is_constant(schema):
         yield Text(syntax.dumps(schema["const"]))
     elif _is_string(schema):
         yield Text(syntax.quote)
@@ -178,11 +178,15 @@ def _record(
     yield Text(b"}" if schema.get("properties") else b"{}")
 
 
-def _constraints(schema: Mapping[str, Any]) -> set[str]:
-    return {key for key in schema if key not in _ANNOTATIONS and key != "type"}
+def _is_constant(schema: Schema) -> TypeGuard[Mapping[str, Any]]:
+    """Nothing but a constant, of the right type if one is named; the rest is for the grammar."""
+    if not isinstance(schema, Mapping) or set(schema) - _ANNOTATIONS - {"type"} != {"const"}:
+        return False
+    kind = schema.get("type")
+    return kind is None or (kind == "string" and isinstance(schema["const"], str))
 
 
-def _is_record(schema: Schema) -> bool:
+def _is_record(schema: Schema) -> TypeGuard[Mapping[str, Any]]:
     """An object whose keys are all declared, so that its canvas can be laid out in advance."""
     return (
         isinstance(schema, Mapping)
@@ -227,3 +231,31 @@ def escape_pointer(key: str) -> str:
 def json_pointer(path: Path) -> str:
     """`path` as a JSON pointer (RFC 6901): `("a", 0)` is `"/a/0"`, the whole value is `""`."""
     return "".join(f"/{escape_pointer(str(part))}" for part in path)
+
+
+def skeleton(schema: Schema, *, root: Schema | None = None) -> Any:
+    """The value `outline` opens up: its records and constants, None where a hole is."""
+    schema, _ = resolve(schema, schema if root is None else root, "")
+    if _is_record(schema):
+        whole = schema if root is None else root
+        required = set(schema.get("required", ()))
+        return {
+            key: skeleton(value, root=whole) if key in required else None
+            for key, value in schema.get("properties", {}).items()
+        }
+    return schema["const"] if _is_constant(schema) else None
+
+
+def inline(schema: Any, *, root: Any = None, depth: int = 4) -> Any:
+    """`schema` with its references written out, as chat templates want it; deep ones stay."""
+    root = schema if root is None else root
+    if isinstance(schema, list):
+        return [inline(item, root=root, depth=depth) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    if "$ref" in schema and depth:
+        target, _ = resolve({"$ref": schema["$ref"]}, root, "")
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        return inline({**target, **beside} if isinstance(target, Mapping) else target, root=root, depth=depth - 1)
+    hidden = ("$defs", "definitions")
+    return {key: inline(value, root=root, depth=depth) for key, value in schema.items() if key not in hidden}

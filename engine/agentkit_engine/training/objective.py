@@ -314,7 +314,9 @@ def losses(
         denoise = (denoise * weight).sum() / weight.sum()
         rows, columns = (batch.spoken < _NOWHERE).nonzero(as_tuple=True)
         at = batch.spoken[rows, columns]
-        causal = F.cross_entropy(fused.logits(hidden[rows, at]), batch.encoded[rows, at + 1])
+        causal = F.cross_entropy(
+            fused.logits(hidden[rows, at]), batch.encoded[rows, at + 1], reduction="sum"
+        ) / max(1, len(at))  # a batch may hold nothing that the model says
     return Losses(denoise + causal_weight * causal, denoise.item(), causal.item())
 
 

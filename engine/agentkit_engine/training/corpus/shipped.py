@@ -14,13 +14,13 @@ from agentkit_engine.training.corpus.tasks import Task, declaration, finish
 CALCULATOR = declaration(
     "calculator",
     "Work out an arithmetic expression.",
-    {"expression": {"type": "string", "description": "The arithmetic, such as 12 * (3 + 4) or 15% of 80."}},
+    {"expression": {"type": "string", "description": "The arithmetic."}},
     ["expression"],
 )
 CURRENT_TIME = declaration(
     "current_time",
-    "Tell the current date and time in a city or time zone.",
-    {"timezone": {"type": "string", "default": "UTC", "description": "A city or zone name, such as Tokyo or Europe/Paris."}},
+    "Tell the current date and time.",
+    {"timezone": {"type": "string", "default": "UTC", "description": "A city or time zone."}},
     [],
 )
 DAYS_BETWEEN = declaration(

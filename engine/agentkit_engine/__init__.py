@@ -1,0 +1,67 @@
+"""agentkit_engine: constrained block infilling with a diffusion language model.
+
+    engine = Engine.load("embedded")
+    session = engine.session()
+    await session.extend("Book a table for four in Lisbon")
+    filling = await session.infill(Template.json_schema(schema))
+
+Names are loaded when they are first used: importing the package loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentkit_engine.engine import Engine
+    from agentkit_engine.errors import (
+        AgentKitError,
+        CanvasTooShort,
+        CheckpointError,
+        ContextTooLong,
+        EngineError,
+        LayoutError,
+        TemplateError,
+        UnsatisfiableSchema,
+        UnsupportedSchema,
+    )
+    from agentkit_engine.session import Decision, Draft, DraftRow, Filling, Session, Timings
+    from agentkit_engine.template import Template
+
+_HOMES = {
+    "engine": ("Engine",),
+    "errors": (
+        "AgentKitError", "CanvasTooShort", "CheckpointError", "ContextTooLong", "EngineError",
+        "LayoutError", "TemplateError", "UnsatisfiableSchema", "UnsupportedSchema",
+    ),
+    "session": ("Decision", "Draft", "DraftRow", "Filling", "Session", "Timings"),
+    "template": ("Template",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AgentKitError",
+    "CanvasTooShort",
+    "CheckpointError",
+    "ContextTooLong",
+    "Decision",
+    "Draft",
+    "DraftRow",
+    "Engine",
+    "EngineError",
+    "Filling",
+    "LayoutError",
+    "Session",
+    "Template",
+    "TemplateError",
+    "Timings",
+    "UnsatisfiableSchema",
+    "UnsupportedSchema",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

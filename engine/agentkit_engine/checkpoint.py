@@ -1,0 +1,220 @@
+"""Checkpoints: from a name to a model, its tokenizer and its dialect, or to a clear error.
+
+Knows folders, the hub and what a DiffusionGemma checkpoint consists of. Must not know prompts,
+templates or denoising. No code that lies in a checkpoint is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from transformers import (
+    AutoTokenizer,
+    DiffusionGemmaForBlockDiffusion,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+from transformers.utils.import_utils import is_accelerate_available
+
+from agentkit_engine.dialect import Dialect, DialectTokens
+from agentkit_engine.errors import CheckpointError, EngineError
+
+EMBEDDED = "embedded"
+ARCHITECTURE = "DiffusionGemmaForBlockDiffusion"
+
+_MODEL_TYPE = "diffusion_gemma"
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+# What a checkpoint consists of; other formats of the same weights and sub-folders are left alone.
+_FILES = ["*.json", "*.jinja", "*.safetensors"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        name: as it was asked for.
+        model: in evaluation mode, without gradients, on its device.
+        tokenizer: a fast one, its chat template included.
+        dialect: how the checkpoint writes.
+        tokens: the ids of the dialect's tokens.
+    """
+
+    name: str
+    model: DiffusionGemmaForBlockDiffusion
+    tokenizer: PreTrainedTokenizerBase
+    dialect: Dialect
+    tokens: DialectTokens
+
+
+def load_checkpoint(
+    name: str | Path = EMBEDDED,
+    *,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+) -> Checkpoint:
+    """Loads a DiffusionGemma checkpoint.
+
+    Args:
+        name: "embedded" (comes with the package, needs no network), a folder, or a hub id such as
+            "google/diffusiongemma-26B-A4B-it".
+        device: "auto" takes the first CUDA device if there is one, else the CPU.
+        dtype: of the weights; by default float32 on the CPU and bfloat16 elsewhere.
+        revision: branch, tag or commit of a hub id.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, it is of another architecture, or a part of
+            it is missing or broken.
+        EngineError: the device does not exist here.
+    """
+    place = _device(device)
+    folder = _folder(name, revision)
+    dialect = _dialect(folder)
+    with _blaming("tokenizer", name):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise CheckpointError(f"checkpoint {str(name)!r} has no fast tokenizer (tokenizer.json)")
+    tokens = dialect.resolve(tokenizer)
+    with _blaming("model", name), _progress(shown=name != EMBEDDED):
+        model, report = _load_model(folder, place, dtype)
+    if report["missing_keys"]:
+        raise CheckpointError(
+            f"checkpoint {str(name)!r} lacks the weights {sorted(report['missing_keys'])}; "
+            "save it anew from a whole model"
+        )
+    text: Any = model.config.text_config
+    vocabulary = int(text.vocab_size)
+    if len(tokenizer) > vocabulary:
+        raise CheckpointError(
+            f"checkpoint {str(name)!r} has a tokenizer of {len(tokenizer)} tokens, but a model "
+            f"of only {vocabulary}; they do not belong together"
+        )
+    return Checkpoint(str(name), model, tokenizer, dialect, tokens)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise EngineError(f"device {str(device)!r} can't be used; take 'auto' or 'cpu'") from error
+    return place
+
+
+def _load_model(
+    folder: Path, device: torch.device, dtype: torch.dtype | None
+) -> tuple[DiffusionGemmaForBlockDiffusion, dict[str, Any]]:
+    """The model and the library's report of missing weights."""
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    # with accelerate, large weights go straight to the device and not through main memory
+    straight = device.type != "cpu" and is_accelerate_available()
+    loaded: Any = DiffusionGemmaForBlockDiffusion.from_pretrained(
+        folder,
+        dtype=dtype,
+        device_map={"": device} if straight else None,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    model, report = loaded
+    if not straight:
+        model = model.to(device)
+    return model.eval().requires_grad_(False), report
+
+
+def _folder(name: str | Path, revision: str | None) -> Path:
+    """The folder with the whole checkpoint, its architecture checked."""
+    if name == EMBEDDED:
+        folder = Path(str(files("agentkit_engine").joinpath("checkpoints", EMBEDDED)))
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(
+                f"this installation lacks the embedded checkpoint ({folder}); install the package "
+                "anew, or name another checkpoint"
+            )
+    elif Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser()
+    elif isinstance(name, str) and _HUB_ID.fullmatch(name):
+        # the small file first: a wrong architecture is told before its weights are fetched
+        _require_architecture(_fetch(name, revision, ["config.json"]), name)
+        folder = _fetch(name, revision, _FILES)
+    else:
+        raise CheckpointError(
+            f"there is no checkpoint folder {str(name)!r}; give an existing folder, a hub id such "
+            f"as 'google/diffusiongemma-26B-A4B-it', or {EMBEDDED!r}"
+        )
+    _require_architecture(folder, name)
+    return folder
+
+
+def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
+    try:
+        path = snapshot_download(
+            name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]
+        )
+    except Exception as error:  # the hub's client has no one root for what can go wrong
+        raise CheckpointError(
+            f"there is no folder {name!r} here, and the hub did not give a checkpoint of that "
+            f"name: {error}"
+        ) from error
+    return Path(path)
+
+
+def _require_architecture(folder: Path, name: str | Path) -> None:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise CheckpointError(f"checkpoint {str(name)!r} has no config.json in {str(folder)!r}")
+    with _blaming("config.json", name):
+        content = json.loads(config.read_text("utf-8"))
+    if not isinstance(content, dict):
+        raise CheckpointError(f"config.json of checkpoint {str(name)!r} is no JSON object")
+    architectures = content.get("architectures") or []
+    if content.get("model_type") != _MODEL_TYPE or ARCHITECTURE not in (
+        architectures or [ARCHITECTURE]
+    ):
+        found = ", ".join(map(str, architectures)) or content.get("model_type")
+        raise CheckpointError(
+            f"checkpoint {str(name)!r} is a {found}, but this engine runs {ARCHITECTURE}; "
+            f"name a DiffusionGemma checkpoint, or {EMBEDDED!r}"
+        )
+
+
+def _dialect(folder: Path) -> Dialect:
+    path = folder / "agentkit.json"
+    return Dialect.from_json(path.read_bytes()) if path.is_file() else Dialect()
+
+
+@contextmanager
+def _blaming(part: str, name: str | Path) -> Generator[None]:
+    """Whatever a library raises over a broken file becomes a `CheckpointError` that names it."""
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(
+            f"the {part} of checkpoint {str(name)!r} can't be loaded: {error}"
+        ) from error
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Generator[None]:
+    """Hides the library's progress bar where loading is over before one can read it."""
+    hide = not shown and transformers_logging.is_progress_bar_enabled()
+    if hide:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            transformers_logging.enable_progress_bar()

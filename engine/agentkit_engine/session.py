@@ -1,0 +1,362 @@
+"""Sessions: an encoded context, and what is filled in behind it.
+
+Knows chat messages, the prefix and forms. Must not know agents: it fills templates and decides
+between schemas it is given. Every method with a `_sync` twin runs in a worker thread, one at a time an
+engine; cancelling is honoured between two denoise steps.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from agentkit_engine.denoise import CellState, Clock, Denoising, run_steps
+from agentkit_engine.denoisers import Prefix
+from agentkit_engine.errors import EngineError, TemplateError
+from agentkit_engine.forms import Form, Layout
+from agentkit_engine.prompt import render_prompt
+from agentkit_engine.template import Schema, Template, inline
+
+if TYPE_CHECKING:
+    from agentkit_engine.engine import Engine
+
+T = TypeVar("T")
+ChatMessage: TypeAlias = Mapping[str, Any]
+
+_KEPT_PREFIXES = 4  # older ones share their keys and values with newer ones only in part
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRow:
+    """One row of a draft: the text and state of each position."""
+
+    name: str
+    texts: tuple[str, ...]
+    states: tuple[CellState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The rows after `step` of `steps` decoder forwards; step 0 is the noise they start from."""
+
+    step: int
+    steps: int
+    rows: tuple[DraftRow, ...]
+
+
+OnDraft: TypeAlias = Callable[[Draft], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds by phase; `encode` is that of the context since the last filling."""
+
+    encode: float = 0.0
+    denoise: float = 0.0
+    lattice: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A filled template.
+
+    Attributes:
+        value: the Python value (of a choice, pattern or text: the string).
+        text: the value as text; JSON for a schema.
+        forwards: decoder forwards run.
+        confidence: JSON pointer of each value -> its posterior probability under the constraint.
+        elapsed: seconds, the encoding of the context not included.
+        tokens: positions that were filled.
+        timings: seconds by phase.
+    """
+
+    value: Any
+    text: str
+    forwards: int
+    confidence: Mapping[str, float]
+    elapsed: float
+    tokens: int
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which call is made and with what, or the answer; from one batch of rows.
+
+    Attributes:
+        name: the chosen call; None for an answer.
+        value: its arguments, or the answer's text.
+        choice: name -> probability; answering stands under "".
+        confidence: JSON pointer of each argument -> its posterior probability.
+        forwards: decoder forwards run.
+        tokens: positions filled in the choice and in the chosen row.
+    """
+
+    name: str | None
+    value: Any
+    choice: Mapping[str, float]
+    confidence: Mapping[str, float]
+    forwards: int
+    elapsed: float
+    tokens: int
+    timings: Timings
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this work any more."""
+
+
+class Session:
+    """A context that grows, encoded once. Made by `Engine.session`; used by one task at a time."""
+
+    def __init__(self, engine: Engine, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._engine = engine
+        self._tools = [inline(tool) for tool in tools]
+        self._messages: list[ChatMessage] = []
+        if instructions:
+            self._messages.append({"role": "system", "content": instructions})
+        self._prefixes: list[Prefix] = []
+        self._encoded = 0  # messages that the newest prefix holds
+        self._encode_seconds = 0.0
+
+    @property
+    def messages(self) -> tuple[ChatMessage, ...]:
+        """The chat so far, as the checkpoint's template takes it."""
+        return tuple(self._messages)
+
+    def fork(self) -> Session:
+        """A second session that goes on from here; the encoded context is shared, not copied."""
+        other = Session(self._engine)
+        other._tools, other._messages = self._tools, list(self._messages)
+        other._prefixes, other._encoded = list(self._prefixes), self._encoded
+        return other
+
+    async def extend(self, *messages: ChatMessage | str) -> None:
+        """Adds messages to the context and encodes what is new; a string is a user's message.
+
+        Raises:
+            ContextTooLong: the context is longer than the model's; the session stays as it was.
+        """
+        await self._in_thread(partial(self._extend, messages))
+
+    def extend_sync(self, *messages: ChatMessage | str) -> None:
+        """`extend` for synchronous code."""
+        self._extend(messages, stop=_never)
+
+    async def infill(
+        self, template: Template, *, steps: int = 1, layout: Layout | None = None,
+        width: int | None = None, seed: int = 0, on_draft: OnDraft | None = None,
+    ) -> Filling:  # fmt: skip
+        """Fills a template behind the context.
+
+        Args:
+            steps: decoder forwards.
+            layout: "slots" or "float"; by default the checkpoint's first.
+            width: the canvas, in tokens; by default as wide as the template needs.
+            seed: of the noise, where the checkpoint starts from random tokens.
+            on_draft: called in the worker thread with the noise and with each step's draft.
+
+        Raises:
+            UnsupportedSchema: what the schema says can't be guaranteed.
+            CanvasTooShort: no valid filling is as short as the canvas.
+            LayoutError: the checkpoint does not know the layout.
+        """
+        work = partial(
+            self._infill, template, steps=steps, layout=layout, width=width, seed=seed, on_draft=on_draft
+        )
+        return await self._in_thread(work)
+
+    def infill_sync(
+        self, template: Template, *, steps: int = 1, layout: Layout | None = None,
+        width: int | None = None, seed: int = 0, on_draft: OnDraft | None = None,
+    ) -> Filling:  # fmt: skip
+        """`infill` for synchronous code."""
+        return self._infill(
+            template, steps=steps, layout=layout, width=width, seed=seed, on_draft=on_draft, stop=_never
+        )
+
+    async def decide(
+        self, calls: Mapping[str, Schema], *, steps: int = 1, layout: Layout | None = None,
+        seed: int = 0, on_draft: OnDraft | None = None,
+    ) -> Decision:  # fmt: skip
+        """Chooses one of `calls` (name -> schema of its arguments) or answers in words.
+
+        The choice, the arguments of every call and the answer are rows of one batch over the shared
+        context: with `steps=1` the whole turn is one decoder forward.
+        """
+        work = partial(self._decide, calls, steps=steps, layout=layout, seed=seed, on_draft=on_draft)
+        return await self._in_thread(work)
+
+    def decide_sync(
+        self, calls: Mapping[str, Schema], *, steps: int = 1, layout: Layout | None = None,
+        seed: int = 0, on_draft: OnDraft | None = None,
+    ) -> Decision:  # fmt: skip
+        """`decide` for synchronous code."""
+        return self._decide(calls, steps=steps, layout=layout, seed=seed, on_draft=on_draft, stop=_never)
+
+    async def _in_thread(self, work: Callable[..., T]) -> T:
+        gone = threading.Event()
+
+        def stop() -> None:
+            if gone.is_set():
+                raise _Abandoned
+
+        try:
+            return await anyio.to_thread.run_sync(partial(work, stop=stop), abandon_on_cancel=True)
+        finally:
+            gone.set()
+
+    def _extend(self, messages: Sequence[ChatMessage | str], *, stop: Callable[[], None]) -> None:
+        before = list(self._messages)
+        with self._engine.lock:
+            stop()
+            self._messages += [_chat_message(message) for message in messages]
+            try:
+                self._encode()
+            except BaseException:
+                self._messages = before
+                raise
+
+    def _encode(self) -> Prefix:
+        """The prefix of all messages; only what is new is encoded."""
+        if self._prefixes and self._encoded == len(self._messages):
+            return self._prefixes[-1]
+        began = time.perf_counter()
+        tokens = tuple(render_prompt(self._engine.checkpoint.tokenizer, self._messages, self._tools))
+        # a template may write an old turn anew: fall back to the longest prefix that still holds
+        kept = [prefix for prefix in self._prefixes if tokens[: prefix.length] == prefix.tokens]
+        last = kept[-1] if kept else None
+        rest = tokens[last.length :] if last else tokens
+        prefix = self._engine.denoiser.encode(rest, prefix=last) if rest or last is None else last
+        self._prefixes = [*kept[-_KEPT_PREFIXES:], prefix]
+        self._encoded = len(self._messages)
+        self._encode_seconds += time.perf_counter() - began
+        return prefix
+
+    def _infill(
+        self, template: Template, *, steps: int, layout: Layout | None, width: int | None, seed: int,
+        on_draft: OnDraft | None, stop: Callable[[], None],
+    ) -> Filling:  # fmt: skip
+        _require_steps(steps)
+        form = self._engine.forms.template(template, layout=layout, width=width)
+        began = time.perf_counter()
+        with self._engine.lock:
+            stop()
+            clock, denoising = self._begin([form], seed)
+            rows = (0,) if form.regions else ()
+            self._run(denoising, [form], steps if rows else 0, lambda: rows, on_draft, stop)
+            filled = denoising.filled(0) if rows else None
+            value = form.read(filled.tokens if filled else form.tokens)  # type: ignore[arg-type]
+        is_json = template.kind == "json_schema"
+        return Filling(
+            value=value,
+            text=json.dumps(value, ensure_ascii=False, separators=(",", ":")) if is_json else value,
+            forwards=denoising.forwards,
+            confidence=filled.posteriors if filled else {},
+            elapsed=time.perf_counter() - began,
+            tokens=_free_width(form),
+            timings=_timings(clock),
+        )
+
+    def _decide(
+        self, calls: Mapping[str, Schema], *, steps: int, layout: Layout | None, seed: int,
+        on_draft: OnDraft | None, stop: Callable[[], None],
+    ) -> Decision:  # fmt: skip
+        _require_steps(steps)
+        names = list(calls)
+        forms = self._engine.turn(calls, layout=layout)
+        began = time.perf_counter()
+        with self._engine.lock:
+            stop()
+            clock, denoising = self._begin(forms, seed)
+            # rows: 0 the choice, then one a call in order, and the answer last
+            row = len(names) + 1
+
+            def chosen() -> int:
+                options = denoising.filled(0).options
+                return 1 + options.index(max(options))
+
+            self._run(denoising, forms, steps, lambda: (0, chosen()), on_draft, stop)
+            row = chosen()
+            filled = denoising.filled(row)
+            value = forms[row].read(filled.tokens)
+            options = denoising.filled(0).options
+        return Decision(
+            name=names[row - 1] if row <= len(names) else None,
+            value=value,
+            choice=dict(zip([*names, ""], options, strict=True)),
+            confidence=filled.posteriors,
+            forwards=denoising.forwards,
+            elapsed=time.perf_counter() - began,
+            tokens=_free_width(forms[0]) + _free_width(forms[row]),
+            timings=_timings(clock),
+        )
+
+    def _begin(self, forms: Sequence[Form], seed: int) -> tuple[Clock, Denoising]:
+        prefix = self._encode()
+        clock = Clock(encode=self._encode_seconds)
+        self._encode_seconds = 0.0
+        engine = self._engine
+        tokens = engine.checkpoint.tokens
+        masked = engine.checkpoint.dialect.start == "mask"
+        denoising = Denoising(
+            engine.denoiser, prefix, forms, start=tokens.mask if masked else None, pad=tokens.pad,
+            seed=seed, clock=clock,
+        )  # fmt: skip
+        return clock, denoising
+
+    def _run(
+        self, denoising: Denoising, forms: Sequence[Form], steps: int, wanted: Callable[[], Sequence[int]],
+        on_draft: OnDraft | None, stop: Callable[[], None],
+    ) -> None:  # fmt: skip
+        def on_step(done: int) -> None:
+            if on_draft is not None:
+                rows = tuple(range(len(forms))) if done == 0 else wanted()
+                on_draft(self._draft(denoising, forms, rows, done, steps))
+
+        run_steps(denoising, steps, wanted=wanted, on_step=on_step, stop=stop)
+
+    def _draft(
+        self, denoising: Denoising, forms: Sequence[Form], rows: Sequence[int], done: int, steps: int
+    ) -> Draft:
+        drawn: list[DraftRow] = []
+        for row in rows:
+            width = forms[row].width
+            tokens = denoising.filled(row).tokens if done else denoising.canvas[row, :width].tolist()
+            texts = tuple(self._engine.token_text(token) for token in tokens)
+            states = denoising.states(row, last=done == steps)
+            drawn.append(DraftRow(forms[row].name, texts, tuple(states)))
+        return Draft(done, steps, tuple(drawn))
+
+
+def _chat_message(message: ChatMessage | str) -> ChatMessage:
+    if isinstance(message, str):
+        message = {"role": "user", "content": message}
+    if not message.get("role"):
+        raise EngineError(f"the message {message!r} has no role; say 'user', 'assistant' or 'tool'")
+    return message
+
+
+def _require_steps(steps: int) -> None:
+    if steps < 1:
+        raise TemplateError(f"steps is {steps}; at least one denoise step is needed")
+
+
+def _free_width(form: Form) -> int:
+    return sum(region.stop - region.start for region in form.regions)
+
+
+def _timings(clock: Clock) -> Timings:
+    return Timings(encode=clock.encode, denoise=clock.denoise, lattice=clock.lattice)
+
+
+def _never() -> None:
+    """Synchronous work is never abandoned."""
