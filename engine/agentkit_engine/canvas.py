@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from agentkit_engine.errors import TemplateError
 from agentkit_engine.syntax import Syntax
-from agentkit_engine.template import Hole, Path, Schema, Segment, Text
+from agentkit_engine.template import Hole, Path, Segment, Text
 
 Encode: TypeAlias = Callable[[bytes], list[int]]
 
@@ -21,7 +21,6 @@ _ARRAY_WIDTH = 24
 _UNION_WIDTH = 16
 _INTEGER_WIDTH = 6
 _NUMBER_WIDTH = 8
-_STRING_WIDTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +85,12 @@ def lay_out(
     return Canvas((*tokens, *closing), tuple(slots))
 
 
-def slot_width(hole: Hole, *, syntax: Syntax, encode: Encode, root: Schema | None = None) -> int:
-    """How many tokens a slot gets by its schema: exact for enumerations, typical for free values."""
+def slot_width(hole: Hole, *, syntax: Syntax, encode: Encode, string_width: int) -> int:
+    """How many tokens a slot gets by its schema: exact for enumerations, typical for free values.
+
+    Args:
+        string_width: the width of a string of unknown length.
+    """
     schema = hole.schema
     if isinstance(schema, bool):
         return _UNION_WIDTH
@@ -104,7 +107,7 @@ def slot_width(hole: Hole, *, syntax: Syntax, encode: Encode, root: Schema | Non
             return _NUMBER_WIDTH
         case "string":
             quotes = 0 if hole.content_only else 2
-            return quotes + _string_width(schema)
+            return quotes + _string_width(schema, string_width)
         case "array":
             return _ARRAY_WIDTH
         case _:
@@ -130,8 +133,8 @@ def _integer_width(schema: Mapping[str, Any], encode: Encode) -> int:
     return _INTEGER_WIDTH
 
 
-def _string_width(schema: Mapping[str, Any]) -> int:
-    typical = _FORMAT_WIDTHS.get(schema.get("format", ""), _STRING_WIDTH)
+def _string_width(schema: Mapping[str, Any], usual: int) -> int:
+    typical = _FORMAT_WIDTHS.get(schema.get("format", ""), usual)
     longest = schema.get("maxLength")
     # a token is at least one character for all but rare scripts, so more tokens are never needed
     return typical if longest is None else max(1, min(typical, longest))

@@ -90,7 +90,7 @@ class SchemaTooLarge(TemplateError):
 
     def __str__(self) -> str:
         return (
-            f"the automaton needs at least {self.needed} {self.parts}, the budget is {self.budget}. "
+            f"the automaton needs over {self.budget} {self.parts} (at least {self.needed}). "
             "Lower maxLength, minItems or maxItems, or nest less."
         )
 

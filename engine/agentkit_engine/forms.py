@@ -222,11 +222,7 @@ class FormMaker:
     ) -> Canvas:  # fmt: skip
         """Lays the slots out by their typical widths, narrower where they don't fit the room."""
         least = {path: max(1, found.min_tokens) if found else 1 for path, found in automata.items()}
-        typical = {
-            hole.path: slot_width(hole, syntax=self._syntax, encode=self._encode)
-            for hole in segments
-            if isinstance(hole, Hole)
-        }
+        typical = {hole.path: self._width(hole) for hole in segments if isinstance(hole, Hole)}
         place = partial(
             lay_out, segments, encode=self._encode, filler=self._filler, opening=opening, closing=closing
         )
@@ -243,6 +239,11 @@ class FormMaker:
             return low + int(spare * (max(typical[hole.path], low) - low))
 
         return place(width_of=shrunk)
+
+    def _width(self, hole: Hole) -> int:
+        return slot_width(
+            hole, syntax=self._syntax, encode=self._encode, string_width=self._dialect.string_width
+        )
 
     def _read_slots(
         self, row: Sequence[int], *, schema: Schema, slots: Sequence[Slot], gate: Callable[[Any], Any]
@@ -325,7 +326,7 @@ class FormMaker:
         canvas = lay_out(
             outline(schema, self._syntax),
             encode=self._encode,
-            width_of=partial(slot_width, syntax=self._syntax, encode=self._encode),
+            width_of=self._width,
             filler=self._tokens.pad,
         )
         return canvas.width

@@ -22,7 +22,7 @@ from agentkit_engine.denoise import CellState, Clock, Denoising, run_steps
 from agentkit_engine.denoisers import Prefix
 from agentkit_engine.errors import EngineError, TemplateError
 from agentkit_engine.forms import Form, Layout
-from agentkit_engine.prompt import render_prompt
+from agentkit_engine.prompt import common_prefix_length, render_prompt
 from agentkit_engine.template import Schema, Template, inline
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ChatMessage: TypeAlias = Mapping[str, Any]
-
-_KEPT_PREFIXES = 4  # older ones share their keys and values with newer ones only in part
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +121,8 @@ class Session:
         self._messages: list[ChatMessage] = []
         if instructions:
             self._messages.append({"role": "system", "content": instructions})
-        self._prefixes: list[Prefix] = []
-        self._encoded = 0  # messages that the newest prefix holds
+        self._prefix: Prefix | None = None
+        self._encoded = 0  # messages that the prefix holds
         self._encode_seconds = 0.0
 
     @property
@@ -136,7 +134,7 @@ class Session:
         """A second session that goes on from here; the encoded context is shared, not copied."""
         other = Session(self._engine)
         other._tools, other._messages = self._tools, list(self._messages)
-        other._prefixes, other._encoded = list(self._prefixes), self._encoded
+        other._prefix, other._encoded = self._prefix, self._encoded
         return other
 
     async def extend(self, *messages: ChatMessage | str) -> None:
@@ -227,19 +225,19 @@ class Session:
 
     def _encode(self) -> Prefix:
         """The prefix of all messages; only what is new is encoded."""
-        if self._prefixes and self._encoded == len(self._messages):
-            return self._prefixes[-1]
+        if self._prefix is not None and self._encoded == len(self._messages):
+            return self._prefix
         began = time.perf_counter()
-        tokens = tuple(render_prompt(self._engine.checkpoint.tokenizer, self._messages, self._tools))
-        # a template may write an old turn anew: fall back to the longest prefix that still holds
-        kept = [prefix for prefix in self._prefixes if tokens[: prefix.length] == prefix.tokens]
-        last = kept[-1] if kept else None
-        rest = tokens[last.length :] if last else tokens
-        prefix = self._engine.denoiser.encode(rest, prefix=last) if rest or last is None else last
-        self._prefixes = [*kept[-_KEPT_PREFIXES:], prefix]
+        denoiser = self._engine.denoiser
+        tokens = render_prompt(self._engine.checkpoint.tokenizer, self._messages, self._tools)
+        kept: Prefix | None = None
+        if self._prefix is not None:  # a template may write the end of the last turn anew
+            common = common_prefix_length(self._prefix.tokens, tokens)
+            kept = denoiser.rewind(self._prefix, common)
+        self._prefix = denoiser.encode(tokens[kept.length if kept else 0 :], prefix=kept)
         self._encoded = len(self._messages)
         self._encode_seconds += time.perf_counter() - began
-        return prefix
+        return self._prefix
 
     def _infill(
         self, template: Template, *, steps: int, layout: Layout | None, width: int | None, seed: int,

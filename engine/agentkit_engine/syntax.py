@@ -67,7 +67,10 @@ class Syntax:
         Stricter than most readers: no white space between tokens, no NaN, no repeated key.
         """
         reader = _Reader(self, text)
-        value = reader.value()
+        try:
+            value = reader.value()
+        except RecursionError as error:
+            raise reader.error("less nesting") from error
         if reader.at != len(text):
             raise reader.error("the end of the text")
         return value

@@ -64,6 +64,13 @@ class Denoiser(Protocol):
         """
         ...
 
+    def rewind(self, prefix: Prefix, length: int) -> Prefix | None:
+        """The first `length` tokens of `prefix`, nothing encoded again.
+
+        None where that can't be had: no tokens, or some that a sliding window has let go of.
+        """
+        ...
+
     def denoise(
         self,
         prefix: Prefix,

@@ -75,6 +75,20 @@ class DiffusionGemmaDenoiser:
         return Prefix(total, cache)
 
     @torch.inference_mode()
+    def rewind(self, prefix: Prefix, length: int) -> Prefix | None:
+        """The first `length` tokens of `prefix`, see `Denoiser.rewind`."""
+        if length == prefix.length:
+            return prefix
+        if not 0 < length < prefix.length or self._kept(prefix.length) < prefix.length:
+            return None
+        cache = _share(_cache_of(prefix))
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
+            if hasattr(layer, "cumulative_length"):  # what a sliding layer has seen in all
+                layer.cumulative_length = length
+        return Prefix(prefix.tokens[:length], cache)
+
+    @torch.inference_mode()
     def denoise(
         self,
         prefix: Prefix,

@@ -1,8 +1,8 @@
 """Byte automata: minimal, deterministic, and the algebra on these.
 
-Knows states, bytes and languages. Must not know expressions, schemas, syntaxes or tokens. Bytes that
-every state treats alike share one column (a *byte class*), so that tables stay narrow. Trimmed: every
-state is reachable and can still reach acceptance.
+Knows states, bytes and languages. Must not know expressions, schemas, syntaxes or tokens. Bytes
+that every state treats alike share one column (a *byte class*), so that tables stay narrow.
+Trimmed: every state is reachable and can still reach acceptance.
 """
 
 from collections.abc import Hashable

@@ -4,6 +4,8 @@ Knows how each kind of expression is wired up. Must not know schemas, syntaxes o
 construction after Rabin and Scott (1959).
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,7 +86,7 @@ class _Network:
         self.moves[start].append((text[-1], text[-1], end))
 
     def _repeat(self, loop: Repeat, start: int, end: int) -> None:
-        before = self.state()
+        before = after = self.state()
         self.silent[start].append(before)
         if loop.least == 0:
             self.silent[start].append(end)
@@ -139,7 +141,7 @@ class _Network:
 def _ranges(class_of: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
     """Maximal runs of bytes of one class: (low, high, class)."""
     cuts = [0, *(np.flatnonzero(np.diff(class_of.astype(np.int64))) + 1).tolist(), 256]
-    return [(low, high - 1, int(class_of[low])) for low, high in zip(cuts, cuts[1:], strict=False)]
+    return [(low, high - 1, int(class_of[low])) for low, high in pairwise(cuts)]
 
 
 def _determinize(network: _Network, start: int, end: int) -> ByteAutomaton:

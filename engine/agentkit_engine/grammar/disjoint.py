@@ -1,12 +1,12 @@
 """Whether two schemas can share a value, which decides if `oneOf` may be written as a choice.
 
 Knows schemas only. Must not use automata: these hold a part of a schema's values, and `oneOf` asks
-about all of them, written or not. So the answer errs to one side: `disjoint` is only said of schemas
-that no value at all fulfils together.
+about all of them, written or not. So the answer errs to one side: `disjoint` is only said of
+schemas that no value at all fulfils together.
 """
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from agentkit_engine.grammar.keywords import Node, allowed_types, decimal, read, target
 from agentkit_engine.grammar.values import Checker
@@ -49,7 +49,7 @@ def _conjuncts(schema: Any, root: Any, depth: int) -> Iterator[Node]:
 
 def _none_valid(node: Node, other: Any, checker: Checker) -> bool:
     values = checker.listed(node)
-    return values is not None and not any(checker.valid(value, other) for value in values)
+    return values is not None and not any(checker.valid(value, other, node) for value in values)
 
 
 def _branches_disjoint(node: Node, other: Any, checker: Checker, depth: int) -> bool:
@@ -91,7 +91,7 @@ def _ranges_apart(nodes: list[Node], low: str, high: str) -> bool:
 
 def _objects_apart(lefts: list[Node], rights: list[Node], checker: Checker, depth: int) -> bool:
     """Whether a key that the left side requires is forbidden, or of another kind, on the right."""
-    required = {name for node in lefts for name in cast("list[str]", node.get("required", []))}
+    required = {name for node in lefts for name in node.get("required", [])}
     for name in required:
         mine = [node.get("properties", {}).get(name, True) for node in lefts]
         for node in rights:

@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
-from agentkit_engine.errors import UnsupportedSchema
+from agentkit_engine.errors import TemplateError, UnsupportedSchema
 
 __all__ = [
     "TYPES",
@@ -75,7 +75,7 @@ class Node:
         members = self.keywords[keyword]
         if not isinstance(members, list) or not members:
             raise self.refuse(keyword, "needs a list with at least one schema")
-        for number, member in enumerate(cast("list[Any]", members)):
+        for number, member in enumerate(members):
             yield member, at(self.where(keyword), keyword, str(number))
 
 
@@ -87,9 +87,11 @@ def at(pointer: str, *parts: str) -> str:
 def read(schema: Any, pointer: str) -> Node:
     """The node of a schema object; raises UnsupportedSchema for a keyword that isn't known."""
     if not isinstance(schema, Mapping):
-        raise UnsupportedSchema("", pointer, f"a schema is an object or a boolean, not {schema!r}")
+        raise TemplateError(
+            f"the schema at {pointer!r} is {schema!r}; a schema is an object or a boolean"
+        )
     keywords: dict[str, Any] = {}
-    for key, value in cast("Mapping[Any, Any]", schema).items():
+    for key, value in schema.items():
         if key in _ANNOTATIONS or (key == "$id" and not pointer):
             continue
         if key not in _KNOWN:
@@ -116,7 +118,7 @@ def merge(outer: Node, inner: Node, keyword: str) -> Node:
                 if kind in allowed_types(outer) and kind in allowed_types(inner)
             ]
         elif word == "required" and isinstance(value, list) and isinstance(merged[word], list):
-            merged[word] = list(dict.fromkeys([*cast("list[Any]", value), *merged[word]]))
+            merged[word] = list(dict.fromkeys([*value, *merged[word]]))
         elif word in _STRICTEST and _is_number(value) and _is_number(merged[word]):
             merged[word] = _STRICTEST[word](value, merged[word])
         elif not _same(value, merged[word]):
@@ -138,7 +140,7 @@ def allowed_types(node: Node) -> tuple[str, ...]:
     if "type" not in node:
         return TYPES
     named = node.get("type")
-    kinds = cast("list[Any]", named) if isinstance(named, list) else [named]
+    kinds = named if isinstance(named, list) else [named]
     for kind in kinds:
         if kind not in TYPES:
             raise node.refuse("type", f"{kind!r} is not a type; known are {', '.join(TYPES)}")
@@ -179,9 +181,9 @@ def target(node: Node, root: Any) -> tuple[Any, str]:
     ]
     for part in path:
         if isinstance(found, Mapping) and part in found:
-            found = cast("Mapping[str, Any]", found)[part]
-        elif isinstance(found, list) and part.isdigit() and int(part) < len(cast("Any", found)):
-            found = cast("list[Any]", found)[int(part)]
+            found = found[part]
+        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
         else:
             raise node.refuse("$ref", f"{reference!r} leads nowhere")
     return found, at("", *path)

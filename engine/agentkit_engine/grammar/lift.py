@@ -8,13 +8,12 @@ comparing, never by hashing alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agentkit_engine.errors import TemplateError
+from agentkit_engine.errors import SchemaTooLarge, TemplateError
 from agentkit_engine.grammar.automaton import ByteAutomaton
 from agentkit_engine.grammar.vocabulary import Vocabulary
 
@@ -22,6 +21,10 @@ __all__ = ["TokenAutomaton", "lift"]
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
+
+_FAR = np.iinfo(np.int64).max
+_CHUNK = 1 << 22  # states times moves that are composed at a time
+_MOVE_BUDGET = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -149,9 +152,12 @@ def lift(automaton: ByteAutomaton, vocabulary: Vocabulary) -> TokenAutomaton:
     moves = moves[used]
     live = _live(moves, automaton)
     number = np.append(np.where(live, np.cumsum(live) - 1, -1), -1)  # the last is where -1 leads
-    rows, class_of_move = _distinct(np.ascontiguousarray(number[moves][:, live]))
+    classes: dict[bytes, int] = {}
+    rows = number[moves[:, live]].astype(np.int32)
+    first, class_of_move = _numbered(rows, classes)
+    rows = rows[first]
     class_of = np.full(vocabulary.size, -1, np.int32)
-    class_of[vocabulary.ids[move_of >= 0]] = class_of_move[used_of]
+    class_of[vocabulary.ids[move_of >= 0]] = np.array(class_of_move, np.int32)[used_of]
     cls, src = np.nonzero(rows >= 0)
     return TokenAutomaton(
         class_of,
@@ -164,7 +170,7 @@ def lift(automaton: ByteAutomaton, vocabulary: Vocabulary) -> TokenAutomaton:
 
 
 def _moves(automaton: ByteAutomaton, vocabulary: Vocabulary) -> tuple[Ints, Longs]:
-    """What tokens do: int32 [M, S], the state each distinct *move* leads to; the move of each token.
+    """What tokens do: int32 [M, S], where each distinct *move* leads; and the move of each token.
 
     A token's move is the composition of its bytes' moves. Walked byte by byte over all tokens at
     once; equal moves are merged at every byte, so what is computed is the part of the automaton's
@@ -176,19 +182,24 @@ def _moves(automaton: ByteAutomaton, vocabulary: Vocabulary) -> tuple[Ints, Long
     ends = vocabulary.ends
     at = ends - np.diff(ends, prepend=0)
     moves = np.arange(automaton.states, dtype=np.int32)[None]
+    found = [moves]
     ids = {moves.tobytes(): 0}
     move_of = np.zeros(len(ends), np.int64)
     active = np.arange(len(ends))
     while len(active):
         keys = move_of[active] * width + text[at[active]]
         asked = np.flatnonzero(np.bincount(keys, minlength=1))
-        rows = table[moves[asked // width], (asked % width)[:, None]]
-        fresh, numbers = _numbered(rows, ids)
-        moves = np.concatenate([moves, rows[fresh]])
-        if moves.size > _MOVE_BUDGET:
-            raise SchemaTooLarge(moves.size, _MOVE_BUDGET, "token moves")
         answer = np.zeros(asked[-1] + 1, np.int64)
-        answer[asked] = numbers
+        rows_at_once = max(1, _CHUNK // automaton.states)
+        for low in range(0, len(asked), rows_at_once):
+            part = asked[low : low + rows_at_once]
+            rows = table[moves[part // width], (part % width)[:, None]]
+            fresh, answer[part] = _numbered(rows, ids)
+            found.append(rows[fresh])
+            if len(ids) * automaton.states > _MOVE_BUDGET:
+                raise SchemaTooLarge(len(ids) * automaton.states, _MOVE_BUDGET, "token moves")
+        moves = np.concatenate(found)
+        found = [moves]
         move_of[active] = answer[keys]
         at[active] += 1
         active = active[(move_of[active] >= 0) & (at[active] < ends[active])]
@@ -196,16 +207,32 @@ def _moves(automaton: ByteAutomaton, vocabulary: Vocabulary) -> tuple[Ints, Long
 
 
 def _numbered(rows: Ints, ids: dict[bytes, int]) -> tuple[list[int], list[int]]:
-    """The number of each row, -1 for one that leads nowhere; which rows are new to `ids`."""
+    """Which rows are new to `ids`, and the number of each row; -1 for one that leads nowhere."""
     fresh: list[int] = []
     numbers: list[int] = []
-    alive = (rows >= 0).any(axis=1)
-    for index, row in enumerate(rows):
-        number = ids.setdefault(row.tobytes(), len(ids)) if alive[index] else -1
-        if number == len(ids) - 1 and number not in numbers:
+    for index, alive in enumerate(np.any(rows >= 0, axis=1).tolist()):
+        known = len(ids)
+        numbers.append(ids.setdefault(rows[index].tobytes(), known) if alive else -1)
+        if len(ids) > known:
             fresh.append(index)
-        numbers.append(number)
     return fresh, numbers
+
+
+def _live(moves: Ints, automaton: ByteAutomaton) -> NDArray[np.bool_]:
+    """States on a way of tokens from the start to acceptance."""
+    states = automaton.states
+    targets = [np.unique(column[column >= 0]) for column in np.ascontiguousarray(moves.T)]
+    src = np.repeat(np.arange(states), [len(one) for one in targets])
+    dst = np.concatenate(targets).astype(np.int64)
+    ahead = _distances(src, dst, np.zeros(1, np.int64), states)
+    behind = _distances(dst, src, np.flatnonzero(automaton.accepting), states)
+    live = np.maximum(ahead, behind) < _FAR
+    if not live[0]:
+        raise TemplateError(
+            "this vocabulary has no tokens that write any text of the language; was it read "
+            "without the symbols of the syntax?"
+        )
+    return live
 
 
 def _pairs(src: NDArray[Any], dst: NDArray[Any], states: int) -> tuple[Longs, Longs]:
@@ -219,7 +246,7 @@ def _distances(src: Longs, dst: Longs, roots: Longs, states: int) -> Longs:
     order = np.argsort(src, kind="stable")
     first = np.searchsorted(src[order], np.arange(states + 1)).tolist()
     after = dst[order].tolist()
-    distance = np.full(states, np.iinfo(np.int64).max)
+    distance = np.full(states, _FAR)
     distance[roots] = 0
     frontier = roots.tolist()
     seen = set(frontier)
@@ -231,21 +258,3 @@ def _distances(src: Longs, dst: Longs, roots: Longs, states: int) -> Longs:
         seen.update(frontier)
         distance[frontier] = steps
     return distance
-
-
-def _classes(src: Longs, spelling: Longs, dst: Longs, count: int) -> tuple[Ints, Longs]:
-    """Groups spellings by their moves: class of each spelling (-1 unused), one of each class."""
-    order = np.lexsort((src, spelling))
-    moves = np.column_stack([src, dst])[order]
-    cuts = np.searchsorted(spelling[order], np.arange(count + 1)).tolist()
-    flat = np.ascontiguousarray(moves).tobytes()
-    width = 2 * moves.itemsize
-    ids: dict[bytes, int] = {}
-    class_of = np.full(count, -1, np.int32)
-    first: list[int] = []
-    for number, (low, high) in enumerate(pairwise(cuts)):
-        if high > low:
-            class_of[number] = ids.setdefault(flat[low * width : high * width], len(ids))
-            if len(ids) > len(first):
-                first.append(number)
-    return class_of, np.array(first, np.int64)

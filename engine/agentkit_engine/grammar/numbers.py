@@ -41,8 +41,8 @@ _EXACT = Context(prec=2000)
 def integer(bounds: Bounds, *, reach: int = _FAR) -> Expression:
     """The integers within the bounds.
 
-    An open side ends where 15 digits do, a side further out than `reach` there; either goes on past
-    the other side if that lies beyond.
+    An open side ends where 15 digits do, a side further out than `reach` ends there; either goes
+    on for a digit past the other side if that lies beyond.
     """
     low, high = _scaled(bounds, 0)
     floor = -_LIMIT if low is None else max(low, -reach)

@@ -4,9 +4,9 @@ Knows how each type's keywords shape a text. Must not know how schemas are combi
 for what lies inside it asks the `inner` function that it is given.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 from agentkit_engine.grammar.automaton import ByteAutomaton
 from agentkit_engine.grammar.construction import build
@@ -30,6 +30,10 @@ from agentkit_engine.syntax import Syntax
 __all__ = ["typed_expression"]
 
 _MAX_DIVISOR = 1000
+_FAR = Decimal(10) ** 40
+_LONGEST = 512
+"""Characters that a bounded string may have at most: about what fits on a canvas."""
+
 Inner = Callable[[Any, str], Expression]
 
 
@@ -57,7 +61,7 @@ def _object(node: Node, syntax: Syntax, inner: Inner) -> Expression:
     """Declared keys in declared order, then required ones that are not declared."""
     properties, required = _properties(node)
     free = node.get("additionalProperties", True)
-    if isinstance(free, dict) and not properties and not required:
+    if isinstance(free, Mapping) and not properties and not required:
         why = "an object of free keys can't be written; declare them under 'properties'"
         raise node.refuse("additionalProperties", why)
     members: list[tuple[Expression, bool]] = []
@@ -72,16 +76,14 @@ def _object(node: Node, syntax: Syntax, inner: Inner) -> Expression:
     return sequence(literal(b"{"), inside, literal(b"}"))
 
 
-def _properties(node: Node) -> tuple[dict[str, Any], list[str]]:
+def _properties(node: Node) -> tuple[Mapping[str, Any], list[str]]:
     properties = node.get("properties", {})
-    if not isinstance(properties, dict):
+    if not isinstance(properties, Mapping):
         raise node.refuse("properties", "needs an object of schemas")
     required = node.get("required", [])
-    if not isinstance(required, list) or not all(
-        isinstance(name, str) for name in cast("list[Any]", required)
-    ):
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise node.refuse("required", "needs a list of names")
-    return cast("dict[str, Any]", properties), cast("list[str]", required)
+    return properties, required
 
 
 def _member(name: str, value: Expression, syntax: Syntax) -> Expression:
@@ -107,11 +109,13 @@ def _string(node: Node, syntax: Syntax) -> Expression:
         rules.append(pattern_expression(pattern, alphabet, pointer=node.where("pattern")))
     if "format" in node:
         name = node.get("format")
-        if name not in FORMATS:
+        if not isinstance(name, str) or name not in FORMATS:
             known = ", ".join(FORMATS)
             raise node.refuse("format", f"{name!r} is not guaranteed; known are {known}")
         rules.append(pattern_expression(FORMATS[name], alphabet))
     least, most = count(node, "minLength", 0), count(node, "maxLength", None)
+    if most is not None:
+        most = min(most, max(least, _LONGEST))
     if not rules or least or most is not None:
         rules.append(alphabet.text(least=least, most=most))
     return sequence(literal(syntax.quote), _all_of(rules), literal(syntax.quote))
@@ -130,6 +134,10 @@ def _all_of(rules: list[Expression]) -> Expression:
 def _number(kind: str, node: Node) -> Expression:
     low, low_excluded = _stricter(node, "minimum", "exclusiveMinimum", sign=1)
     high, high_excluded = _stricter(node, "maximum", "exclusiveMaximum", sign=-1)
+    if low is not None and low > _FAR:
+        raise node.refuse("minimum", f"no number beyond {_FAR:.0e} is written")
+    if high is not None and high < -_FAR:
+        raise node.refuse("maximum", f"no number below {-_FAR:.0e} is written")
     bounds = (low, low_excluded, high, high_excluded)
     divisor = decimal(node, "multipleOf")
     if divisor is None:

@@ -1,9 +1,10 @@
 """Patterns: the subset of ECMA-262 regular expressions that are regular, as expressions.
 
-Knows pattern text and characters. Must not know schemas or tokens. Validators differ on what \\d, \\w
-and \\s match beyond ASCII, so a class is kept as two sets: the characters that every dialect agrees
-on (`sure`) and those that some dialect may match (`maybe`). Only sure ones are written; a negated
-class takes what is left of the other's `maybe`. Anchors may stand at the ends of an alternative.
+Knows pattern text and characters. Must not know schemas or tokens. Validators differ on what the
+classes for digits, words and spaces match beyond ASCII, so a class is kept as two sets: the
+characters that every dialect agrees on (`sure`) and those that some dialect may match (`maybe`).
+Only sure ones are written; a negated class takes what is left of the other's `maybe`. Anchors may
+stand at the ends of an alternative.
 """
 
 import re
@@ -26,6 +27,7 @@ _SOME_SPACE = union(
     characters("\u205f\u3000\ufeff"),
 )  # fmt: skip
 _LINE_ENDS = characters("\n\r\u2028\u2029")
+_MAX_DEPTH = 50
 _CONTROL_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v"}
 _COUNTED = re.compile(r"\{([0-9]{1,6})(,([0-9]{1,6})?)?\}")
 _HEX = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})")
@@ -47,12 +49,17 @@ def _exactly(wanted: Characters) -> _Class:
     return _Class(wanted, wanted)
 
 
+_DIGIT_CLASS = _Class(_DIGITS, union(_DIGITS, _BEYOND_ASCII))
+_WORD_CLASS = _Class(_WORD, union(_WORD, _BEYOND_ASCII))
+_SPACE_CLASS = _Class(_SPACE, _SOME_SPACE)
 _ESCAPES = {
-    "d": _Class(_DIGITS, union(_DIGITS, _BEYOND_ASCII)),
-    "w": _Class(_WORD, union(_WORD, _BEYOND_ASCII)),
-    "s": _Class(_SPACE, _SOME_SPACE),
+    "d": _DIGIT_CLASS,
+    "D": ~_DIGIT_CLASS,
+    "w": _WORD_CLASS,
+    "W": ~_WORD_CLASS,
+    "s": _SPACE_CLASS,
+    "S": ~_SPACE_CLASS,
 }
-_ESCAPES |= {letter.upper(): ~known for letter, known in _ESCAPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class _Parser:
         self.alphabet = alphabet
         self.pointer = pointer
         self.at = 0
+        self.depth = 0
 
     def refuse(self, what: str) -> NoReturn:
         raise UnsupportedSchema(
@@ -190,9 +198,13 @@ class _Parser:
     def group(self) -> _Term:
         if self.takes("?") and not self.takes(":"):
             self.refuse("look-around, named groups and inline flags are not supported")
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            self.refuse(f"more than {_MAX_DEPTH} groups inside each other")
         alternatives = self.alternatives()
         if not self.takes(")"):
             self.refuse("a group that is not closed")
+        self.depth -= 1
         plain = [
             [term for term in terms if not isinstance(term, _Group | str)] for terms in alternatives
         ]
@@ -236,7 +248,8 @@ class _Parser:
         coded = _HEX.match(self.pattern, self.at)
         if coded:
             self.at = coded.end()
-            return _exactly(union(((int(coded[1] or coded[2], 16),) * 2,)))
+            code = int(coded[1] or coded[2], 16)
+            return _exactly(union(((code, code),)))
         self.at += 1
         if letter in _ESCAPES:
             return _ESCAPES[letter]

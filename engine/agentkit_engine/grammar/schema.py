@@ -27,6 +27,7 @@ __all__ = ["schema_automaton"]
 
 _MAX_NESTING = 3
 _MAX_SCHEMAS = 20_000
+_MAX_DEPTH = 50
 
 
 def schema_automaton(
@@ -68,6 +69,7 @@ class _Compiler:
         self.checker = Checker(root)
         self.nesting: Counter[str] = Counter()
         self.schemas = 0
+        self.depth = 0
         self.empty: list[str] = []
 
     def why_empty(self, pointer: str) -> str:
@@ -79,10 +81,13 @@ class _Compiler:
         self.schemas += 1
         if self.schemas > _MAX_SCHEMAS:
             raise SchemaTooLarge(self.schemas, _MAX_SCHEMAS, "sub-schemas")
-        if schema is False:
-            found = NOTHING
-        else:
+        if self.depth == _MAX_DEPTH:
+            raise SchemaTooLarge(self.depth + 1, _MAX_DEPTH, "levels of nesting")
+        self.depth += 1
+        found: Expression = NOTHING
+        if schema is not False:
             found = self.values(read({} if schema is True else schema, pointer))
+        self.depth -= 1
         if found == NOTHING:
             self.empty.append(pointer)
         return found
@@ -126,7 +131,10 @@ class _Compiler:
             return self.expression(schema, pointer)
         if isinstance(schema, bool):
             return self.values(beside) if schema else NOTHING
-        return self.values(merge(beside, read(schema, pointer), keyword))
+        self.depth += 1
+        found = self.values(merge(beside, read(schema, pointer), keyword))
+        self.depth -= 1
+        return found
 
     def require_disjoint(self, node: Node, branches: list[tuple[Any, str]]) -> None:
         schemas = [schema for schema, _ in branches]

@@ -5,7 +5,7 @@ stands beside the list. Must not know how values are written.
 """
 
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 from agentkit_engine.grammar.keywords import Node, allowed_types
 
@@ -27,7 +27,7 @@ class Checker:
         values = node.get("enum")
         if not isinstance(values, list):
             raise node.refuse("enum", f"needs a list of values, not {values!r}")
-        return cast("list[Any]", values)
+        return values
 
     def allowed(self, node: Node) -> list[Any]:
         """Of the listed values those that the node's other keywords allow too."""
@@ -36,11 +36,15 @@ class Checker:
         if set(rest.keywords) <= {"type"}:
             kinds = set(allowed_types(rest))
             return [value for value in values if kinds & _types_of(value)]
-        return [value for value in values if self.valid(value, dict(rest.keywords))]
+        return [value for value in values if self.valid(value, dict(rest.keywords), node)]
 
-    def valid(self, value: Any, schema: Any) -> bool:
-        """Whether the reference validator accepts `value`, formats asserted."""
-        return bool(self._validator.evolve(schema=schema).is_valid(value))
+    def valid(self, value: Any, schema: Any, node: Node) -> bool:
+        """Whether the reference validator accepts a value that `node` lists, formats asserted."""
+        try:
+            return bool(self._validator.evolve(schema=schema).is_valid(value))
+        except Exception as error:  # a broken reference or pattern, each with its own exception
+            keyword = "const" if "const" in node else "enum"
+            raise node.refuse(keyword, f"its values can't be checked: {error}") from error
 
     @cached_property
     def _validator(self) -> Any:

@@ -38,7 +38,7 @@ class Segments:
 class Plan:
     """tokens, token_class: int64 [N], the tokens that occur, by class and id.
 
-    edge_*: int64 [E], sorted by source; edges of state s are `edge_first[s]` to `edge_first[s + 1]`.
+    edge_*: int64 [E], sorted by source, `edge_first[s]` to `edge_first[s + 1]` those of state s.
     set_class: classes of all sets in a row, in runs `sets`. pair_*: int64 [P], (src, dst) and the
     set that joins them, sorted by source in runs `by_src`; `dst_order` sorts them by target in runs
     `by_dst`, `set_order` by set in runs `by_set`; `class_order` sorts set_class by class in runs

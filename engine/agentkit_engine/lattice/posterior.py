@@ -157,14 +157,14 @@ def _reduce(log_probs: Tensor, automaton: TokenAutomaton, plan: Plan, pins: Pins
     if not parts:
         empty = np.zeros((0, plan.classes))
         return _Reduced(empty, empty, empty.astype(np.int64))
-    top, total, first = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    tops, totals, firsts = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     for position, token in pins.items():
         number = automaton.class_of[token]
-        for sums in (top, total):
+        for sums in (tops, totals):
             sums[position] = -np.inf
             sums[position, number] = 0.0
-        first[position, number] = token
-    return _Reduced(top, total, first)
+        firsts[position, number] = token
+    return _Reduced(tops, totals, firsts)
 
 
 def _best_ahead(automaton: TokenAutomaton, plan: Plan, top: Floats) -> Floats:
@@ -244,13 +244,13 @@ def _spread(log_probs: Tensor, plan: Plan, context: Floats, pins: Pins) -> Tenso
         if at in pins:
             found[at, pins[at]] = 1.0
         else:
-            found[at, tokens] = torch.exp(log_probs[at, tokens].double() + row[token_class]).to(dtype)
+            found[at, tokens] = torch.exp(log_probs[at, tokens].double() + row[token_class]).to(
+                dtype
+            )
     return found
 
 
-def _impossible(
-    automaton: TokenAutomaton, plan: Plan, length: int, pins: Pins
-) -> TemplateError:
+def _impossible(automaton: TokenAutomaton, plan: Plan, length: int, pins: Pins) -> TemplateError:
     """Why no filling is left: the length, a pin, or the log-probabilities."""
     if not _fits(automaton, plan, length, {}):
         return TemplateError(

@@ -68,6 +68,7 @@ class Canvases:
         ids = tokenizer.convert_tokens_to_ids
         self.filler, self.absent = ids(dialect.filler), ids(dialect.absent)
         self.mask, self.end = ids(dialect.mask), ids(dialect.end)
+        self._string_width = dialect.string_width
         self._open, self._close = dialect.call_open.encode(), dialect.call_close.encode()
 
     def encode(self, surface: bytes) -> list[int]:
@@ -153,7 +154,9 @@ class Canvases:
         exact = random.random() < 0.6
 
         def width_of(hole: Hole) -> int:
-            typical = slot_width(hole, syntax=GEMMA, encode=self.encode)
+            typical = slot_width(
+                hole, syntax=GEMMA, encode=self.encode, string_width=self._string_width
+            )
             if hole.path not in values:
                 return typical if exact else random.randint(1, typical)
             needed = len(self.encode(surface(values[hole.path], hole, GEMMA)))

@@ -111,7 +111,11 @@ class Trainer:
     def save(self) -> None:
         """Writes weights and state; what is there is replaced only when all is written."""
         self.model.save_pretrained(self.folder)
-        state = {"optimizers": [o.state_dict() for o in self.optimizers], "progress": asdict(self.progress)}
+        state = {
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "progress": asdict(self.progress),
+            "recipe": asdict(self.recipe),
+        }
         partial = self.folder / "state.partial"
         torch.save(state, partial)
         partial.replace(self.folder / "state.pt")

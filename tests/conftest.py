@@ -1,0 +1,27 @@
+"""Fixtures for several rooms. What needs torch is imported where it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from agentkit_engine.checkpoint import Checkpoint
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint folder that knows slots and float; not to be written to."""
+    from tiny import save_tiny_checkpoint
+
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_folder: Path) -> Checkpoint:
+    """The tiny checkpoint, loaded on the CPU in float32."""
+    from agentkit_engine.checkpoint import load_checkpoint
+
+    return load_checkpoint(tiny_folder, device="cpu")

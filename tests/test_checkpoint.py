@@ -1,0 +1,368 @@
+"""Checkpoints, their dialects, and prompts by their templates: real files, a real hub cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants as hub
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from tiny import CONTROL_TOKENS, DIALECT, save_tiny_checkpoint, tiny_model, tiny_tokenizer
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from agentkit_engine import checkpoint as checkpoint_room
+from agentkit_engine.checkpoint import Checkpoint, load_checkpoint
+from agentkit_engine.denoisers import DiffusionGemmaDenoiser
+from agentkit_engine.dialect import Dialect
+from agentkit_engine.errors import CheckpointError, EngineError
+from agentkit_engine.prompt import common_prefix_length, render_prompt
+
+ASK: list[dict[str, Any]] = [{"role": "user", "content": "what is the weather in Paris?"}]
+CALL: dict[str, Any] = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {"type": "function", "function": {"name": "weather", "arguments": {"city": "Paris"}}}
+    ],
+}
+RESULT = {"role": "tool", "content": "warm"}
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "the weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A checkpoint folder of one's own, to break."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "own"))
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(tokens)))
+
+
+def edit(path: Path, **changes: Any) -> None:
+    content = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**content, **changes}), "utf-8")
+
+
+# --- folders
+
+
+def test_a_saved_model_comes_back(tmp_path: Path) -> None:
+    model = tiny_model()
+    for weight in model.parameters():  # as exact in the file's bf16 as in float32
+        weight.data = weight.data.bfloat16().float()
+    save_tiny_checkpoint(tmp_path, model=model)
+    loaded = load_checkpoint(tmp_path, device="cpu")
+    assert loaded.name == str(tmp_path)
+    assert loaded.dialect == DIALECT
+    assert loaded.model.dtype == torch.float32
+    assert not loaded.model.training
+    assert not any(weight.requires_grad for weight in loaded.model.parameters())
+    canvas = torch.arange(20)[None]
+    before, after = (
+        denoiser.denoise(denoiser.encode([5, 6, 7]), canvas)
+        for denoiser in map(DiffusionGemmaDenoiser, (model, loaded.model))
+    )
+    torch.testing.assert_close(after, before)
+
+
+def test_its_tied_weights_stay_tied(tiny_checkpoint: Checkpoint) -> None:
+    model: Any = tiny_checkpoint.model
+    language = model.model.encoder.language_model
+    head = model.lm_head.weight.data_ptr()
+    assert head == model.model.decoder.embed_tokens.weight.data_ptr()
+    assert head == language.embed_tokens.weight.data_ptr()
+    up = [
+        stack.layers[0].mlp.up_proj.weight.data_ptr() for stack in (model.model.decoder, language)
+    ]
+    assert up[0] == up[1]
+
+
+def test_a_dtype_can_be_asked_for(tiny_folder: Path) -> None:
+    assert load_checkpoint(tiny_folder, dtype=torch.bfloat16).model.dtype == torch.bfloat16
+
+
+def test_a_folder_without_agentkit_json_is_a_stock_checkpoint(folder: Path) -> None:
+    (folder / "agentkit.json").unlink()
+    dialect = load_checkpoint(folder, device="cpu").dialect
+    assert dialect == Dialect()
+    assert (dialect.layouts, dialect.start, dialect.filler) == (("float",), "uniform", None)
+
+
+def test_loading_leaves_the_progress_bar_as_it_was(tiny_folder: Path) -> None:
+    with checkpoint_room._progress(shown=False):
+        assert not transformers_logging.is_progress_bar_enabled()
+    assert transformers_logging.is_progress_bar_enabled()
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", Path("nowhere")])
+def test_a_missing_folder_is_told(name: str | Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no checkpoint folder .* give an existing folder"):
+        load_checkpoint(name)
+
+
+def test_a_missing_embedded_checkpoint_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_room, "files", {"agentkit_engine": tmp_path}.__getitem__)
+    with pytest.raises(CheckpointError, match="lacks the embedded checkpoint"):
+        load_checkpoint()
+
+
+def test_the_embedded_checkpoint_is_package_data(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "checkpoints" / "embedded")
+    monkeypatch.setattr(checkpoint_room, "files", {"agentkit_engine": tmp_path}.__getitem__)
+    assert load_checkpoint().name == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, "LlamaForCausalLM"),
+        ({"architectures": ["DiffusionGemmaModel"]}, "DiffusionGemmaModel"),
+        ({"architectures": None, "model_type": "gemma4"}, "gemma4"),
+    ],
+)
+def test_a_wrong_architecture_is_told(folder: Path, changes: dict[str, Any], found: str) -> None:
+    edit(folder / "config.json", **changes)
+    (folder / "model.safetensors").unlink()  # and told before any weights are read
+    with pytest.raises(
+        CheckpointError, match=f"is a {found}, but .* DiffusionGemmaForBlockDiffusion"
+    ):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("config.json", "no config.json"),
+        ("model.safetensors", r"model of checkpoint .* can't be loaded"),
+        ("tokenizer.json", r"tokenizer of checkpoint .* can't be loaded"),
+    ],
+)
+def test_a_missing_file_is_told(folder: Path, name: str, match: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=match):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"[]"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "agentkit.json", "model.safetensors"]
+)
+def test_a_broken_file_is_told(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=name.split(".")[0]):
+        load_checkpoint(folder)
+
+
+def test_missing_weights_are_told(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in weights if name.endswith("layers.1.mlp.up_proj.weight"))
+    kept = {name: weight for name, weight in weights.items() if name != lost}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks the weights .*layers\.1\.mlp\.up_proj"):
+        load_checkpoint(folder)
+
+
+def test_a_tokenizer_of_another_model_is_told(folder: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([f"<word{index}>" for index in range(200)])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(CheckpointError, match="do not belong together"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "meta:x"])
+def test_a_device_that_is_not_there_is_told(tiny_folder: Path, device: str) -> None:
+    with pytest.raises(EngineError, match=f"device {device!r} can't be used"):
+        load_checkpoint(tiny_folder, device=device)
+
+
+# --- the hub
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty hub cache on a machine without a network."""
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_an_unreachable_hub_is_told(hub_cache: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no folder 'someone/model' here, and the hub"):
+        load_checkpoint("someone/model")
+
+
+def test_a_hub_id_is_loaded_from_the_hubs_cache(hub_cache: Path, tiny_folder: Path) -> None:
+    repository, commit = hub_cache / "models--someone--model", "0" * 40
+    shutil.copytree(tiny_folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "v2").write_text(commit)
+    assert load_checkpoint("someone/model", revision="v2").dialect == DIALECT
+    with pytest.raises(CheckpointError, match="the hub did not give"):
+        load_checkpoint("someone/model")  # its main branch is not in the cache
+
+
+# --- the dialect
+
+
+def test_a_dialect_survives_its_file() -> None:
+    assert Dialect.from_json(DIALECT.to_json()) == DIALECT
+    assert Dialect.from_json("{}") == Dialect()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"colour": "red", "flavour": 1}, ["colour", "flavour"]),
+        ({"syntax": "yaml"}, ["syntax", "gemma"]),
+        ({"layouts": ["slots", "grid"]}, ["layouts.1"]),
+        ({"layouts": []}, ["at least one layout"]),
+        ({"layouts": ["slots"]}, ["'filler' and 'absent'"]),
+        ({"start": "mask"}, ["needs the token 'mask'"]),
+        ({"answer_width": "40"}, ["answer_width"]),
+        ({"string_width": 0}, ["string_width"]),
+    ],
+)
+def test_a_wrong_dialect_is_told(content: dict[str, Any], named: list[str]) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        Dialect.from_json(json.dumps(content))
+    assert all(name in str(caught.value) for name in named)
+
+
+def test_a_dialect_is_resolved_to_ids(tiny_checkpoint: Checkpoint) -> None:
+    tokens = tiny_checkpoint.tokens
+    assert [CONTROL_TOKENS.index(token) for token in ("<turn|>", "<pad>", "<tool_call|>")] == [
+        tokens.end,
+        tokens.pad,
+        *tokens.call_close,
+    ]
+    assert [CONTROL_TOKENS.index(token) for token in ("<|fill|>", "<|none|>", "<|mask|>")] == [
+        tokens.filler,
+        tokens.absent,
+        tokens.mask,
+    ]
+    assert tokens.call_open[0] == CONTROL_TOKENS.index("<|tool_call>")
+    assert decode(tiny_checkpoint.tokenizer, tokens.call_open) == "<|tool_call>call:"
+
+
+def test_a_stock_dialect_has_no_tokens_of_slots() -> None:
+    tokens = Dialect().resolve(tiny_tokenizer())
+    assert (tokens.filler, tokens.absent, tokens.mask) == (None, None, None)
+
+
+def test_tokens_the_tokenizer_lacks_are_all_named(folder: Path) -> None:
+    edit(folder / "agentkit.json", filler="<|gap|>", end="two words", call_open="<|do_call>call:")
+    with pytest.raises(CheckpointError, match=r"'two words', '<\|gap\|>', '<\|do_call>'"):
+        load_checkpoint(folder)
+
+
+# --- prompts
+
+
+def test_a_prompt_is_what_the_template_writes() -> None:
+    tokenizer = tiny_tokenizer()
+    system = {"role": "system", "content": "be brief"}
+    tokens = render_prompt(tokenizer, [system, *ASK, CALL, RESULT], [WEATHER])
+    text = decode(tokenizer, tokens)
+    assert text.startswith("<bos><|turn>system\n<|tool>weather:the weather of a city{")
+    assert "<|turn>user\nwhat is the weather in Paris?<turn|>\n<|turn>model\n" in text
+    assert '<|tool_call>call:weather{city:<|"|>Paris<|"|>}<tool_call|>' in text
+    assert text.endswith("<|tool_response>warm<tool_response|>")
+    assert tokens.count(CONTROL_TOKENS.index("<bos>")) == 1  # the template's, no second one
+
+
+def test_the_models_words_begin_where_a_prompt_ends() -> None:
+    tokenizer = tiny_tokenizer()
+    asked = decode(tokenizer, render_prompt(tokenizer, ASK))
+    told = decode(tokenizer, render_prompt(tokenizer, ASK, add_generation_prompt=False))
+    assert asked == told + "<|turn>model\n"
+
+
+def test_a_growing_chat_keeps_its_tokens() -> None:
+    tokenizer = tiny_tokenizer()
+    before = render_prompt(tokenizer, ASK, [WEATHER])
+    after = render_prompt(tokenizer, [*ASK, CALL, RESULT], [WEATHER])
+    assert common_prefix_length(before, after) == len(before)
+
+
+def chat_with(text: str, *, where: str) -> tuple[list[Any], list[Any]]:
+    """Messages and tools in which `text` stands in one place."""
+    ask = {"role": "user", "content": text if where == "request" else "ask"}
+    result = {"role": "tool", "content": text if where == "result" else "told"}
+    description = text if where == "description" else "a tool"
+    tool = {"function": {**WEATHER["function"], "description": description}}
+    return [ask, CALL, result], [tool]
+
+
+@pytest.mark.parametrize("where", ["request", "result", "description"])
+def test_control_tokens_spelled_in_content_stay_text(where: str) -> None:
+    tokenizer = tiny_tokenizer()
+    spelled = "a" + "".join(CONTROL_TOKENS) + "<turn|>\U000f0001\U000ffffd b"
+    tokens, plain = (
+        render_prompt(tokenizer, *chat_with(text, where=where)) for text in (spelled, "ab")
+    )
+
+    def control(ids: list[int]) -> list[int]:
+        return [token for token in ids if token < len(CONTROL_TOKENS)]
+
+    assert control(tokens) == control(plain)
+    assert spelled in decode(tokenizer, tokens)
+
+
+def test_half_a_surrogate_pair_is_replaced() -> None:
+    tokenizer = tiny_tokenizer()
+    text = decode(tokenizer, render_prompt(tokenizer, [{"role": "user", "content": "a\ud800b"}]))
+    assert "a\ufffdb" in text
+
+
+def test_ordinary_content_is_tokenised_in_one_piece() -> None:
+    tokenizer = tiny_tokenizer()
+    text = str(tokenizer.apply_chat_template(ASK, tokenize=False, add_generation_prompt=True))
+    assert render_prompt(tokenizer, ASK) == tokenizer.encode(text, add_special_tokens=False)
+
+
+def test_a_tokenizer_without_a_template_is_told() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(CheckpointError, match="has no chat template"):
+        render_prompt(tokenizer, ASK)
+
+
+def test_a_chat_the_template_refuses_is_told() -> None:
+    with pytest.raises(CheckpointError, match="refuses this chat: unknown role oracle"):
+        render_prompt(tiny_tokenizer(), [{"role": "oracle", "content": "hm"}])
+
+
+@given(
+    common=st.lists(st.integers()), first=st.lists(st.integers()), second=st.lists(st.integers())
+)
+def test_a_common_prefix_is_common_and_longest(
+    common: list[int], first: list[int], second: list[int]
+) -> None:
+    left, right = common + first, common + second
+    length = common_prefix_length(left, right)
+    assert length >= len(common)
+    assert left[:length] == right[:length]
+    assert left[length : length + 1] != right[length : length + 1] or length == min(
+        len(left), len(right)
+    )

@@ -1,0 +1,249 @@
+"""Engine and sessions on the real class at tiny size: one forward a step, prefixes, cancelling, errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import jsonschema
+import pytest
+import torch
+
+from agentkit_engine import (
+    CanvasTooShort,
+    ContextTooLong,
+    Draft,
+    Engine,
+    EngineError,
+    Template,
+    TemplateError,
+)
+from agentkit_engine.checkpoint import Checkpoint
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city"],
+}  # fmt: skip
+CALLS: dict[str, Any] = {
+    "weather": SCHEMA,
+    "done": {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]},
+    "list": {"type": "object", "properties": {}},
+}
+TOOLS = [
+    {"type": "function", "function": {"name": name, "description": f"does {name}", "parameters": schema}}
+    for name, schema in CALLS.items()
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint: Checkpoint) -> Engine:
+    return Engine(tiny_checkpoint)
+
+
+@contextmanager
+def counted(engine: Engine) -> Iterator[list[int]]:
+    """The number of rows of every decoder forward of the real model meanwhile."""
+    rows: list[int] = []
+
+    def count(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+        rows.append(len(kwargs["decoder_input_ids"]))
+
+    hook = engine.checkpoint.model.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield rows
+    finally:
+        hook.remove()
+
+
+async def test_one_step_is_one_decoder_forward(engine: Engine) -> None:
+    session = engine.session()
+    await session.extend("weather in Paris, please")
+    for steps in (1, 3):
+        with counted(engine) as rows:
+            filling = await session.infill(Template.json_schema(SCHEMA), steps=steps)
+        assert filling.forwards == len(rows) == steps
+        jsonschema.validate(filling.value, SCHEMA)
+        assert json.loads(filling.text) == filling.value
+
+
+async def test_a_whole_turn_is_one_forward_over_all_rows(engine: Engine) -> None:
+    session = engine.session(instructions="Be brief.", tools=TOOLS)
+    await session.extend("weather in Paris, please")
+    with counted(engine) as rows:
+        decision = await session.decide(CALLS)
+    assert rows == [5]  # the choice, three calls, the answer
+    assert decision.forwards == 1
+    assert sum(decision.choice.values()) == pytest.approx(1)
+    assert set(decision.choice) == {*CALLS, ""}
+    if decision.name is None:
+        assert isinstance(decision.value, str)
+    else:
+        jsonschema.validate(decision.value, CALLS[decision.name])
+
+
+def test_confidence_is_a_probability_for_each_value(engine: Engine) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    filling = session.infill_sync(Template.json_schema(SCHEMA))
+    assert set(filling.confidence) == {"/city", "/days"}
+    assert all(0 <= p <= 1 for p in filling.confidence.values())
+    assert filling.elapsed > 0 and filling.timings.denoise > 0
+
+
+async def test_the_synchronous_twins_do_the_same(engine: Engine) -> None:
+    slow, quick = engine.session(tools=TOOLS), engine.session(tools=TOOLS)
+    await slow.extend("add milk to the list")
+    quick.extend_sync("add milk to the list")
+    for template in (Template.json_schema(SCHEMA), Template.choice(["a", "b"]), Template.text(5)):
+        assert (await slow.infill(template)).value == quick.infill_sync(template).value
+    assert (await slow.decide(CALLS)).value == quick.decide_sync(CALLS).value
+
+
+def test_extending_gives_what_encoding_from_scratch_gives(engine: Engine) -> None:
+    grown, fresh = engine.session(tools=TOOLS), engine.session(tools=TOOLS)
+    messages: list[Any] = [
+        "weather in Paris",
+        {"role": "assistant", "content": "", "tool_calls": [
+            {"type": "function", "function": {"name": "weather", "arguments": {"city": "Paris"}}}]},
+        {"role": "tool", "name": "weather", "content": "18 degrees"},
+    ]  # fmt: skip
+    for message in messages:
+        grown.extend_sync(message)
+    fresh.extend_sync(*messages)
+    one, other = grown.decide_sync(CALLS), fresh.decide_sync(CALLS)
+    assert one.value == other.value
+    assert one.choice == pytest.approx(other.choice, abs=1e-4)
+
+
+def test_only_new_tokens_are_encoded(engine: Engine) -> None:
+    lengths: list[int] = []
+    encoder = engine.checkpoint.model.model.encoder
+    hook = encoder.register_forward_pre_hook(
+        lambda _, __, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    try:
+        session = engine.session(tools=TOOLS)
+        session.extend_sync("weather in Paris")
+        session.extend_sync({"role": "tool", "name": "weather", "content": "18"})
+        session.decide_sync(CALLS)
+    finally:
+        hook.remove()
+    assert len(lengths) == 2
+    assert lengths[1] < lengths[0] / 3
+
+
+def test_a_fork_goes_its_own_way(engine: Engine) -> None:
+    trunk = engine.session(tools=TOOLS)
+    trunk.extend_sync("weather in Paris")
+    before = trunk.decide_sync(CALLS)
+    branch = trunk.fork()
+    branch.extend_sync({"role": "assistant", "content": "no"}, "then list it all")
+    branch.decide_sync(CALLS)
+    again = trunk.decide_sync(CALLS)
+    assert again.choice == pytest.approx(before.choice, abs=1e-6)
+    assert len(branch.messages) == len(trunk.messages) + 2
+
+
+def test_drafts_show_noise_then_settled_text(engine: Engine) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    drafts: list[Draft] = []
+    session.infill_sync(Template.json_schema(SCHEMA), steps=2, on_draft=drafts.append)
+    assert [(draft.step, draft.steps) for draft in drafts] == [(0, 2), (1, 2), (2, 2)]
+    states = [set(draft.rows[0].states) for draft in drafts]
+    assert states[0] == {"pinned", "noise"}
+    assert "settled" in states[1] and "draft" in states[1]
+    assert states[2] == {"pinned", "settled"}
+
+
+async def test_cancelling_ends_within_one_step(engine: Engine) -> None:
+    session = engine.session()
+    await session.extend("hello")
+    with counted(engine) as rows:
+        with anyio.move_on_after(0.05) as scope:
+            await session.infill(Template.json_schema(SCHEMA), steps=100_000)
+        assert scope.cancelled_caught
+        with engine.lock:  # the worker lets go of the engine when its step is over
+            done = len(rows)
+        await anyio.sleep(0.05)
+        assert len(rows) == done < 100_000
+    assert (await session.infill(Template.choice(["a", "b"]))).value in {"a", "b"}
+
+
+async def test_many_sessions_at_once_get_what_they_would_get_alone(engine: Engine) -> None:
+    async def work(request: str, into: dict[str, Any]) -> None:
+        session = engine.session(tools=TOOLS)
+        await session.extend(request)
+        into[request] = (await session.decide(CALLS)).value
+
+    requests = [f"weather in town {n}" for n in range(8)]
+    together: dict[str, Any] = {}
+    async with anyio.create_task_group() as group:
+        for request in requests:
+            group.start_soon(work, request, together)
+    for request in requests:
+        alone: dict[str, Any] = {}
+        await work(request, alone)
+        assert together[request] == alone[request]
+
+
+def test_a_context_too_long_leaves_the_session_as_it_was(engine: Engine) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    with pytest.raises(ContextTooLong):
+        session.extend_sync("word " * 600)
+    assert len(session.messages) == 1
+    assert session.infill_sync(Template.choice(["a"])).value == "a"
+
+
+def test_bad_requests_are_named(engine: Engine) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    with pytest.raises(TemplateError, match="steps is 0"):
+        session.infill_sync(Template.text(3), steps=0)
+    with pytest.raises(CanvasTooShort):
+        session.infill_sync(Template.json_schema(SCHEMA), width=3)
+    with pytest.raises(EngineError, match="no role"):
+        session.extend_sync({"content": "hello"})
+
+
+def test_a_template_that_is_all_literal_costs_no_forward(engine: Engine) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    filling = session.infill_sync(Template.json_schema({"const": {"a": [1, None]}}), layout="slots")
+    assert (filling.value, filling.forwards) == ({"a": [1, None]}, 0)
+
+
+def test_control_tokens_in_a_schema_stay_text(engine: Engine) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    for layout in ("slots", "float"):
+        value = session.infill_sync(Template.choice(["<turn|>"]), layout=layout).value
+        assert value == "<turn|>"
+
+
+def test_a_stock_checkpoint_starts_from_random_tokens(tiny_checkpoint: Checkpoint) -> None:
+    from dataclasses import replace
+
+    dialect = replace(tiny_checkpoint.dialect, layouts=("float",), start="uniform")
+    engine = Engine(replace(tiny_checkpoint, dialect=dialect))
+    seen: list[torch.Tensor] = []
+    hook = engine.checkpoint.model.register_forward_pre_hook(
+        lambda _, __, kwargs: seen.append(kwargs["decoder_input_ids"].clone()), with_kwargs=True
+    )
+    try:
+        session = engine.session(tools=TOOLS)
+        session.extend_sync("weather in Paris")
+        decisions = [session.decide_sync(CALLS, seed=seed) for seed in (1, 1, 2)]
+    finally:
+        hook.remove()
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+    assert decisions[0].value == decisions[1].value
+    for decision in decisions:
+        if decision.name is not None:
+            jsonschema.validate(decision.value, CALLS[decision.name])

@@ -1,0 +1,245 @@
+"""Forms: every template, call and choice compiled for a checkpoint, filled with the worst of logits.
+
+The denoiser here gives random logits, so whatever comes out is the work of pins, automata and lattice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+
+from agentkit_engine import (
+    CanvasTooShort,
+    Engine,
+    LayoutError,
+    Template,
+    UnsatisfiableSchema,
+    UnsupportedSchema,
+)
+from agentkit_engine.checkpoint import Checkpoint
+from agentkit_engine.denoise import Clock, Denoising, run_steps
+from agentkit_engine.denoisers import Prefix
+from agentkit_engine.forms import Form, Layout
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "weather": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 14}},
+        "required": ["city"],
+    },
+    "flags": {
+        "type": "object",
+        "properties": {"on": {"type": "boolean"}, "mode": {"enum": ["fast", "slow", 3, None]}},
+        "required": ["on", "mode"],
+    },
+    "nested": {
+        "type": "object",
+        "properties": {
+            "who": {
+                "type": "object",
+                "properties": {"name": {"type": "string", "maxLength": 5}, "age": {"type": "integer"}},
+                "required": ["name"],
+            }
+        },
+        "required": ["who"],
+    },
+    "optional nested": {
+        "type": "object",
+        "properties": {"at": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}},
+    },
+    "list": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": 3},
+    "numbers": {"type": "array", "items": {"type": "integer", "minimum": -5, "maximum": 5}, "maxItems": 4},
+    "union": {"anyOf": [{"type": "string", "maxLength": 4}, {"type": "integer"}, {"type": "null"}]},
+    "date": {"type": "object", "properties": {"on": {"type": "string", "format": "date"}}, "required": ["on"]},
+    "constant": {
+        "type": "object",
+        "properties": {"kind": {"const": "note"}, "text": {"type": "string", "minLength": 2}},
+        "required": ["kind", "text"],
+    },
+    "range": {"type": "integer", "minimum": -120, "maximum": 7},
+    "nullable": {"type": ["number", "null"]},
+    "reference": {
+        "$defs": {"unit": {"type": "string", "enum": ["C", "F"]}},
+        "type": "object",
+        "properties": {"unit": {"$ref": "#/$defs/unit"}, "deep": {"$ref": "#/$defs/unit"}},
+        "required": ["unit"],
+    },
+}  # fmt: skip
+
+
+class RandomDenoiser:
+    """A denoiser that knows nothing: logits of any spread, the same for the same seed."""
+
+    canvas_length, context_length, device = 48, 512, torch.device("cpu")
+
+    def __init__(self, vocab_size: int, *, spread: float, seed: int) -> None:
+        self.vocab_size, self._spread = vocab_size, spread
+        self._random = torch.Generator().manual_seed(seed)
+        self.seen: list[torch.Tensor] = []
+
+    def encode(self, tokens: Sequence[int], *, prefix: Prefix | None = None) -> Prefix:
+        return Prefix(tuple(tokens), None)
+
+    def rewind(self, prefix: Prefix, length: int) -> Prefix | None:
+        return None
+
+    def denoise(
+        self, prefix: Prefix, canvas: torch.Tensor, *, attend: torch.Tensor | None = None,
+        previous: torch.Tensor | None = None,
+    ) -> torch.Tensor:  # fmt: skip
+        self.seen.append(canvas.clone())
+        shape = (*canvas.shape, self.vocab_size)
+        return self._spread * torch.randn(shape, generator=self._random)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint: Checkpoint) -> Engine:
+    return Engine(tiny_checkpoint)
+
+
+def fill(engine: Engine, form: Form, *, seed: int, steps: int = 1) -> tuple[Any, Denoising, RandomDenoiser]:
+    """The value of a form filled from random logits."""
+    noise = RandomDenoiser(engine.denoiser.vocab_size, spread=(0.5, 3.0, 12.0)[seed % 3], seed=seed)
+    denoising = Denoising(noise, Prefix((1,), None), [form], start=None, pad=0, seed=seed, clock=Clock())
+    run_steps(denoising, steps, wanted=lambda: (0,), on_step=lambda _: None, stop=lambda: None)
+    return form.read(denoising.filled(0).tokens), denoising, noise
+
+
+@pytest.mark.parametrize("layout", ["slots", "float"])
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_thousand_random_fillings_are_all_valid(engine: Engine, name: str, layout: Layout) -> None:
+    """12 schemas x 2 layouts x 45 seeds = 1,080 fillings, each checked apart from the form's own gate."""
+    schema = SCHEMAS[name]
+    form = engine.forms.template(Template.json_schema(schema), layout=layout, width=None)
+    validator = jsonschema.Draft202012Validator(
+        schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+    )
+    for seed in range(45):
+        value, _, _ = fill(engine, form, seed=seed)
+        validator.validate(value)
+        assert json.loads(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize("layout", ["slots", "float"])
+def test_calls_read_back_as_their_arguments(engine: Engine, layout: Layout) -> None:
+    form = engine.forms.call("weather", SCHEMAS["weather"], layout=layout)
+    for seed in range(20):
+        value, denoising, _ = fill(engine, form, seed=seed)
+        jsonschema.validate(value, SCHEMAS["weather"])
+        row = denoising.filled(0).tokens
+        opening = engine.checkpoint.tokens.call_open
+        assert row[: len(opening)] == opening
+
+
+def test_pins_hold_at_every_input_and_in_what_comes_out(engine: Engine) -> None:
+    form = engine.forms.call("weather", SCHEMAS["weather"], layout="slots")
+    pinned = [(place, token) for place, token in enumerate(form.tokens) if token is not None]
+    for seed in range(10):
+        _, denoising, noise = fill(engine, form, seed=seed, steps=4)
+        assert len(noise.seen) == denoising.forwards == 4
+        for row in [*(canvas[0].tolist() for canvas in noise.seen), denoising.filled(0).tokens]:
+            assert all(row[place] == token for place, token in pinned)
+
+
+def test_every_draft_is_valid(engine: Engine) -> None:
+    form = engine.forms.template(Template.json_schema(SCHEMAS["nested"]), layout="slots", width=None)
+    noise = RandomDenoiser(engine.denoiser.vocab_size, spread=3.0, seed=1)
+    denoising = Denoising(noise, Prefix((1,), None), [form], start=5, pad=0, seed=1, clock=Clock())
+    drafts: list[Any] = []
+
+    def on_step(done: int) -> None:
+        if done:
+            drafts.append(form.read(denoising.filled(0).tokens))
+
+    run_steps(denoising, 5, wanted=lambda: (0,), on_step=on_step, stop=lambda: None)
+    assert len(drafts) == 5
+    for draft in drafts:
+        jsonschema.validate(draft, SCHEMAS["nested"])
+
+
+def test_a_share_of_the_free_positions_is_accepted_and_pins_do_not_count(engine: Engine) -> None:
+    form = engine.forms.template(Template.json_schema(SCHEMAS["weather"]), layout="slots", width=None)
+    free = sum(token is None for token in form.tokens)
+    _, denoising, noise = fill(engine, form, seed=0, steps=4)
+    states = denoising.states(0, last=False)
+    assert states.count("pinned") == len(form.tokens) - free
+    assert states.count("settled") == -(-free * 3 // 4)
+
+
+def test_the_same_seed_gives_the_same_filling(engine: Engine) -> None:
+    form = engine.forms.template(Template.json_schema(SCHEMAS["list"]), layout="slots", width=None)
+    assert fill(engine, form, seed=4, steps=3)[0] == fill(engine, form, seed=4, steps=3)[0]
+
+
+@pytest.mark.parametrize("layout", ["slots", "float"])
+def test_choices_patterns_and_text(engine: Engine, layout: Layout) -> None:
+    options = engine.forms.template(Template.choice(["red", "dark green"]), layout=layout, width=None)
+    pattern = engine.forms.template(Template.regex("[0-9]{3}-[a-z]+"), layout=layout, width=None)
+    text = engine.forms.template(Template.text(6), layout=layout, width=None)
+    for seed in range(10):
+        assert fill(engine, options, seed=seed)[0] in {"red", "dark green"}
+        found = fill(engine, pattern, seed=seed)[0]
+        assert found[:3].isdigit() and found[3] == "-" and found[4:].islower()
+        assert isinstance(fill(engine, text, seed=seed)[0], str)
+
+
+def test_the_choice_between_calls_is_a_distribution(engine: Engine) -> None:
+    for layout in ("slots", "float"):
+        form = engine.forms.choice(("add", "add_item", "remove"), layout=layout)
+        _, denoising, _ = fill(engine, form, seed=3)
+        options = denoising.filled(0).options
+        assert len(options) == 4  # and none of them
+        assert sum(options) == pytest.approx(1)
+
+
+def test_a_canvas_too_short_says_how_many_tokens_it_needs(engine: Engine) -> None:
+    template = Template.json_schema({"type": "string", "minLength": 40, "maxLength": 40})
+    with pytest.raises(CanvasTooShort) as caught:
+        engine.forms.template(template, layout="slots", width=4)
+    assert caught.value.available == 4
+    assert caught.value.needed > 4
+    assert str(caught.value.needed) in str(caught.value)
+
+
+def test_slots_shrink_before_they_fail(engine: Engine) -> None:
+    template = Template.json_schema(SCHEMAS["nested"])
+    wide = engine.forms.template(template, layout="slots", width=None)
+    narrow = engine.forms.template(template, layout="slots", width=wide.width - 6)
+    assert narrow.width <= wide.width - 6
+    jsonschema.validate(fill(engine, narrow, seed=0)[0], SCHEMAS["nested"])
+
+
+def test_what_cannot_be_guaranteed_is_refused_by_keyword_and_pointer(engine: Engine) -> None:
+    schema = {"type": "object", "properties": {"a/b": {"type": "array", "uniqueItems": True}}, "required": ["a/b"]}
+    with pytest.raises(UnsupportedSchema) as caught:
+        engine.forms.call("tool", schema, layout="slots")
+    assert (caught.value.keyword, caught.value.pointer) == ("uniqueItems", "/properties/a~1b")
+
+
+def test_a_schema_without_any_value_is_refused(engine: Engine) -> None:
+    impossible = {"type": "integer", "minimum": 3, "maximum": 2}
+    with pytest.raises(UnsatisfiableSchema):
+        engine.forms.template(Template.json_schema(impossible), layout="slots", width=None)
+    required = {"type": "object", "properties": {"a": impossible}, "required": ["a"]}
+    with pytest.raises(UnsatisfiableSchema):
+        engine.forms.template(Template.json_schema(required), layout="slots", width=None)
+
+
+def test_an_optional_key_that_nothing_fits_is_always_absent(engine: Engine) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3, "maximum": 2}}}
+    form = engine.forms.template(Template.json_schema(schema), layout="slots", width=None)
+    assert form.read([token or 0 for token in form.tokens]) == {}
+
+
+def test_a_layout_the_checkpoint_does_not_know_is_an_error(tiny_checkpoint: Checkpoint) -> None:
+    from dataclasses import replace
+
+    stock = Engine(replace(tiny_checkpoint, dialect=replace(tiny_checkpoint.dialect, layouts=("float",))))
+    with pytest.raises(LayoutError, match="'float'"):
+        stock.forms.template(Template.text(3), layout="slots", width=None)
+    assert stock.forms.layout(None) == "float"
