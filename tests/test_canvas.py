@@ -35,15 +35,18 @@ def width(schema: dict[str, Any], *, syntax: Syntax = JSON, content_only: bool =
 
 def poured(values: dict[Path, Any], widths: int = 4) -> list[int]:
     canvas = lay_out(outline(SCHEMA, JSON), encode=encode, width_of=lambda _: widths, filler=FILLER)
-    return list(
-        pour(canvas, values, syntax=JSON, encode=encode, filler=FILLER, absent=ABSENT)
-    )
+    return list(pour(canvas, values, syntax=JSON, encode=encode, filler=FILLER, absent=ABSENT))
 
 
 def test_slots_lie_between_their_literals() -> None:
     canvas = lay_out(
-        outline(SCHEMA, JSON), encode=encode, width_of=lambda _: 3, filler=FILLER, opening=[7], closing=[8, 9]
-    )  # fmt: skip
+        outline(SCHEMA, JSON),
+        encode=encode,
+        width_of=lambda _: 3,
+        filler=FILLER,
+        opening=[7],
+        closing=[8, 9],
+    )
     assert bytes(t if t < 256 else 46 for t in canvas.tokens) == b'\x07{"a":"...","b":...}\x08\x09'
     assert [slot.hole.path for slot in canvas.slots] == [("a",), ("b",)]
     free = canvas.free()

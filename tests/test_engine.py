@@ -1,9 +1,9 @@
-"""Engine and sessions on the real class at tiny size: one forward a step, prefixes, cancelling, errors."""
+"""Engine and sessions on the real class at tiny size: forwards, prefixes, cancelling, errors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,18 +25,24 @@ from agentkit_engine.checkpoint import Checkpoint
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+    },
     "required": ["city"],
-}  # fmt: skip
+}
 CALLS: dict[str, Any] = {
     "weather": SCHEMA,
     "done": {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]},
     "list": {"type": "object", "properties": {}},
 }
 TOOLS = [
-    {"type": "function", "function": {"name": name, "description": f"does {name}", "parameters": schema}}
+    {
+        "type": "function",
+        "function": {"name": name, "description": f"does {name}", "parameters": schema},
+    }
     for name, schema in CALLS.items()
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,7 @@ def engine(tiny_checkpoint: Checkpoint) -> Engine:
 
 
 @contextmanager
-def counted(engine: Engine) -> Iterator[list[int]]:
+def counted(engine: Engine) -> Generator[list[int]]:
     """The number of rows of every decoder forward of the real model meanwhile."""
     rows: list[int] = []
 
@@ -91,7 +97,8 @@ def test_confidence_is_a_probability_for_each_value(engine: Engine) -> None:
     filling = session.infill_sync(Template.json_schema(SCHEMA))
     assert set(filling.confidence) == {"/city", "/days"}
     assert all(0 <= p <= 1 for p in filling.confidence.values())
-    assert filling.elapsed > 0 and filling.timings.denoise > 0
+    assert filling.elapsed > 0
+    assert filling.timings.denoise > 0
 
 
 async def test_the_synchronous_twins_do_the_same(engine: Engine) -> None:
@@ -107,10 +114,18 @@ def test_extending_gives_what_encoding_from_scratch_gives(engine: Engine) -> Non
     grown, fresh = engine.session(tools=TOOLS), engine.session(tools=TOOLS)
     messages: list[Any] = [
         "weather in Paris",
-        {"role": "assistant", "content": "", "tool_calls": [
-            {"type": "function", "function": {"name": "weather", "arguments": {"city": "Paris"}}}]},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {
+                    "type": "function",
+                    "function": {"name": "weather", "arguments": {"city": "Paris"}},
+                }
+            ],
+        },
         {"role": "tool", "name": "weather", "content": "18 degrees"},
-    ]  # fmt: skip
+    ]
     for message in messages:
         grown.extend_sync(message)
     fresh.extend_sync(*messages)
@@ -156,7 +171,8 @@ def test_drafts_show_noise_then_settled_text(engine: Engine) -> None:
     assert [(draft.step, draft.steps) for draft in drafts] == [(0, 2), (1, 2), (2, 2)]
     states = [set(draft.rows[0].states) for draft in drafts]
     assert states[0] == {"pinned", "noise"}
-    assert "settled" in states[1] and "draft" in states[1]
+    assert "settled" in states[1]
+    assert "draft" in states[1]
     assert states[2] == {"pinned", "settled"}
 
 

@@ -1,6 +1,6 @@
-"""Forms: every template, call and choice compiled for a checkpoint, filled with the worst of logits.
+"""Forms: templates, calls and choices compiled for a checkpoint, filled with the worst of logits.
 
-The denoiser here gives random logits, so whatever comes out is the work of pins, automata and lattice.
+The denoiser gives random logits, so whatever comes out is the work of pins, automata and lattice.
 """
 
 from __future__ import annotations
@@ -24,52 +24,40 @@ from agentkit_engine import (
 from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.denoise import Clock, Denoising, run_steps
 from agentkit_engine.denoisers import Prefix
-from agentkit_engine.forms import Form, Layout
+from agentkit_engine.forms import Form
+from agentkit_engine.layouts import Layout
+
+TEXT = {"type": "string"}
+DIGIT = {"type": "integer", "minimum": -5, "maximum": 5}
+POINT = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 5}, "age": {"type": "integer"}},
+    "required": ["name"],
+}
+
+
+def record(*required: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
 
 SCHEMAS: dict[str, dict[str, Any]] = {
-    "weather": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 14}},
-        "required": ["city"],
-    },
-    "flags": {
-        "type": "object",
-        "properties": {"on": {"type": "boolean"}, "mode": {"enum": ["fast", "slow", 3, None]}},
-        "required": ["on", "mode"],
-    },
-    "nested": {
-        "type": "object",
-        "properties": {
-            "who": {
-                "type": "object",
-                "properties": {"name": {"type": "string", "maxLength": 5}, "age": {"type": "integer"}},
-                "required": ["name"],
-            }
-        },
-        "required": ["who"],
-    },
-    "optional nested": {
-        "type": "object",
-        "properties": {"at": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}},
-    },
-    "list": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": 3},
-    "numbers": {"type": "array", "items": {"type": "integer", "minimum": -5, "maximum": 5}, "maxItems": 4},
-    "union": {"anyOf": [{"type": "string", "maxLength": 4}, {"type": "integer"}, {"type": "null"}]},
-    "date": {"type": "object", "properties": {"on": {"type": "string", "format": "date"}}, "required": ["on"]},
-    "constant": {
-        "type": "object",
-        "properties": {"kind": {"const": "note"}, "text": {"type": "string", "minLength": 2}},
-        "required": ["kind", "text"],
-    },
+    "weather": record("city", city=TEXT, days={"type": "integer", "minimum": 1, "maximum": 14}),
+    "flags": record("on", "mode", on={"type": "boolean"}, mode={"enum": ["fast", "slow", 3, None]}),
+    "nested": record("who", who=PERSON),
+    "optional nested": record(at=POINT),
+    "list": {"type": "array", "items": {**TEXT, "minLength": 1}, "minItems": 1, "maxItems": 3},
+    "numbers": {"type": "array", "items": DIGIT, "maxItems": 4},
+    "union": {"anyOf": [{**TEXT, "maxLength": 4}, {"type": "integer"}, {"type": "null"}]},
+    "date": record("on", on={**TEXT, "format": "date"}),
+    "constant": record("kind", "text", kind={"const": "note"}, text={**TEXT, "minLength": 2}),
     "range": {"type": "integer", "minimum": -120, "maximum": 7},
     "nullable": {"type": ["number", "null"]},
     "reference": {
         "$defs": {"unit": {"type": "string", "enum": ["C", "F"]}},
-        "type": "object",
-        "properties": {"unit": {"$ref": "#/$defs/unit"}, "deep": {"$ref": "#/$defs/unit"}},
-        "required": ["unit"],
+        **record("unit", unit={"$ref": "#/$defs/unit"}, deep={"$ref": "#/$defs/unit"}),
     },
-}  # fmt: skip
+}
 
 
 class RandomDenoiser:
@@ -89,9 +77,13 @@ class RandomDenoiser:
         return None
 
     def denoise(
-        self, prefix: Prefix, canvas: torch.Tensor, *, attend: torch.Tensor | None = None,
+        self,
+        prefix: Prefix,
+        canvas: torch.Tensor,
+        *,
+        attend: torch.Tensor | None = None,
         previous: torch.Tensor | None = None,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         self.seen.append(canvas.clone())
         shape = (*canvas.shape, self.vocab_size)
         return self._spread * torch.randn(shape, generator=self._random)
@@ -102,18 +94,24 @@ def engine(tiny_checkpoint: Checkpoint) -> Engine:
     return Engine(tiny_checkpoint)
 
 
-def fill(engine: Engine, form: Form, *, seed: int, steps: int = 1) -> tuple[Any, Denoising, RandomDenoiser]:
+def fill(
+    engine: Engine, form: Form, *, seed: int, steps: int = 1
+) -> tuple[Any, Denoising, RandomDenoiser]:
     """The value of a form filled from random logits."""
     noise = RandomDenoiser(engine.denoiser.vocab_size, spread=(0.5, 3.0, 12.0)[seed % 3], seed=seed)
-    denoising = Denoising(noise, Prefix((1,), None), [form], start=None, pad=0, seed=seed, clock=Clock())
+    denoising = Denoising(
+        noise, Prefix((1,), None), [form], start=None, pad=0, seed=seed, clock=Clock()
+    )
     run_steps(denoising, steps, wanted=lambda: (0,), on_step=lambda _: None, stop=lambda: None)
     return form.read(denoising.filled(0).tokens), denoising, noise
 
 
 @pytest.mark.parametrize("layout", ["slots", "float"])
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_thousand_random_fillings_are_all_valid(engine: Engine, name: str, layout: Layout) -> None:
-    """12 schemas x 2 layouts x 45 seeds = 1,080 fillings, each checked apart from the form's own gate."""
+def test_a_thousand_random_fillings_are_all_valid(
+    engine: Engine, name: str, layout: Layout
+) -> None:
+    """12 schemas x 2 layouts x 45 seeds = 1,080 fillings, checked apart from the form's own gate."""
     schema = SCHEMAS[name]
     form = engine.forms.template(Template.json_schema(schema), layout=layout, width=None)
     validator = jsonschema.Draft202012Validator(
@@ -147,7 +145,9 @@ def test_pins_hold_at_every_input_and_in_what_comes_out(engine: Engine) -> None:
 
 
 def test_every_draft_is_valid(engine: Engine) -> None:
-    form = engine.forms.template(Template.json_schema(SCHEMAS["nested"]), layout="slots", width=None)
+    form = engine.forms.template(
+        Template.json_schema(SCHEMAS["nested"]), layout="slots", width=None
+    )
     noise = RandomDenoiser(engine.denoiser.vocab_size, spread=3.0, seed=1)
     denoising = Denoising(noise, Prefix((1,), None), [form], start=5, pad=0, seed=1, clock=Clock())
     drafts: list[Any] = []
@@ -163,9 +163,11 @@ def test_every_draft_is_valid(engine: Engine) -> None:
 
 
 def test_a_share_of_the_free_positions_is_accepted_and_pins_do_not_count(engine: Engine) -> None:
-    form = engine.forms.template(Template.json_schema(SCHEMAS["weather"]), layout="slots", width=None)
+    form = engine.forms.template(
+        Template.json_schema(SCHEMAS["weather"]), layout="slots", width=None
+    )
     free = sum(token is None for token in form.tokens)
-    _, denoising, noise = fill(engine, form, seed=0, steps=4)
+    _, denoising, _ = fill(engine, form, seed=0, steps=4)
     states = denoising.states(0, last=False)
     assert states.count("pinned") == len(form.tokens) - free
     assert states.count("settled") == -(-free * 3 // 4)
@@ -178,13 +180,17 @@ def test_the_same_seed_gives_the_same_filling(engine: Engine) -> None:
 
 @pytest.mark.parametrize("layout", ["slots", "float"])
 def test_choices_patterns_and_text(engine: Engine, layout: Layout) -> None:
-    options = engine.forms.template(Template.choice(["red", "dark green"]), layout=layout, width=None)
+    options = engine.forms.template(
+        Template.choice(["red", "dark green"]), layout=layout, width=None
+    )
     pattern = engine.forms.template(Template.regex("[0-9]{3}-[a-z]+"), layout=layout, width=None)
     text = engine.forms.template(Template.text(6), layout=layout, width=None)
     for seed in range(10):
         assert fill(engine, options, seed=seed)[0] in {"red", "dark green"}
         found = fill(engine, pattern, seed=seed)[0]
-        assert found[:3].isdigit() and found[3] == "-" and found[4:].islower()
+        assert found[:3].isdigit()
+        assert found[3] == "-"
+        assert found[4:].islower()
         assert isinstance(fill(engine, text, seed=seed)[0], str)
 
 
@@ -215,7 +221,11 @@ def test_slots_shrink_before_they_fail(engine: Engine) -> None:
 
 
 def test_what_cannot_be_guaranteed_is_refused_by_keyword_and_pointer(engine: Engine) -> None:
-    schema = {"type": "object", "properties": {"a/b": {"type": "array", "uniqueItems": True}}, "required": ["a/b"]}
+    schema = {
+        "type": "object",
+        "properties": {"a/b": {"type": "array", "uniqueItems": True}},
+        "required": ["a/b"],
+    }
     with pytest.raises(UnsupportedSchema) as caught:
         engine.forms.call("tool", schema, layout="slots")
     assert (caught.value.keyword, caught.value.pointer) == ("uniqueItems", "/properties/a~1b")
@@ -231,7 +241,10 @@ def test_a_schema_without_any_value_is_refused(engine: Engine) -> None:
 
 
 def test_an_optional_key_that_nothing_fits_is_always_absent(engine: Engine) -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3, "maximum": 2}}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": 3, "maximum": 2}},
+    }
     form = engine.forms.template(Template.json_schema(schema), layout="slots", width=None)
     assert form.read([token or 0 for token in form.tokens]) == {}
 
@@ -239,7 +252,9 @@ def test_an_optional_key_that_nothing_fits_is_always_absent(engine: Engine) -> N
 def test_a_layout_the_checkpoint_does_not_know_is_an_error(tiny_checkpoint: Checkpoint) -> None:
     from dataclasses import replace
 
-    stock = Engine(replace(tiny_checkpoint, dialect=replace(tiny_checkpoint.dialect, layouts=("float",))))
+    stock = Engine(
+        replace(tiny_checkpoint, dialect=replace(tiny_checkpoint.dialect, layouts=("float",)))
+    )
     with pytest.raises(LayoutError, match="'float'"):
         stock.forms.template(Template.text(3), layout="slots", width=None)
-    assert stock.forms.layout(None) == "float"
+    assert stock.forms.template(Template.text(3), layout=None, width=None).width == 16

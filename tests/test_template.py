@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def test_the_same_outline_in_gemmas_syntax() -> None:
 def test_neighbouring_literals_are_one() -> None:
     segments = outline(BOOKING, JSON)
     kinds = [isinstance(segment, Text) for segment in segments]
-    assert all(left != right for left, right in zip(kinds, kinds[1:], strict=False))
+    assert all(left != right for left, right in itertools.pairwise(kinds))
 
 
 def test_a_hole_knows_where_its_schema_lies() -> None:

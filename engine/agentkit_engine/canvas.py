@@ -61,9 +61,14 @@ class Canvas:
 
 
 def lay_out(
-    segments: Sequence[Segment], *, encode: Encode, width_of: Callable[[Hole], int], filler: int,
-    opening: Sequence[int] = (), closing: Sequence[int] = (),
-) -> Canvas:  # fmt: skip
+    segments: Sequence[Segment],
+    *,
+    encode: Encode,
+    width_of: Callable[[Hole], int],
+    filler: int,
+    opening: Sequence[int] = (),
+    closing: Sequence[int] = (),
+) -> Canvas:
     """Places literals and slots one after the other.
 
     Args:
@@ -141,9 +146,14 @@ def _string_width(schema: Mapping[str, Any], usual: int) -> int:
 
 
 def pour(
-    canvas: Canvas, values: Mapping[Path, Any], *, syntax: Syntax, encode: Encode, filler: int,
+    canvas: Canvas,
+    values: Mapping[Path, Any],
+    *,
+    syntax: Syntax,
+    encode: Encode,
+    filler: int,
     absent: int | None,
-) -> tuple[int, ...]:  # fmt: skip
+) -> tuple[int, ...]:
     """The canvas's tokens with each slot holding its value, as training sees it.
 
     Raises:
@@ -159,7 +169,8 @@ def pour(
             raise TemplateError(f"no value for {slot.hole.path!r}, which must not be absent")
         if len(ids) > slot.width:
             raise TemplateError(
-                f"the value at {slot.hole.path!r} takes {len(ids)} tokens, its slot has {slot.width}"
+                f"the value at {slot.hole.path!r} takes {len(ids)} tokens, "
+                f"its slot has {slot.width}"
             )
         tokens[slot.start : slot.stop] = ids + [filler] * (slot.width - len(ids))
     return tuple(tokens)

@@ -1,7 +1,7 @@
 """Denoising: rows of noise become the best valid fillings, one decoder forward a step.
 
-Knows forms, log-probabilities and the lattice. Must not know templates, prompts or which model it is.
-Pins hold at the input of every step and in what comes out: only free positions are ever written.
+Knows forms, log-probabilities and the lattice. Must not know templates, prompts or which model it
+is. Pins hold at the input of every step and in what comes out: only free positions are written.
 """
 
 from __future__ import annotations
@@ -49,14 +49,21 @@ class Clock:
 class Denoising:
     """Rows over one shared prefix, from noise to filled, step by step.
 
-    Call `step` once for each decoder forward; `filled` solves a row's lattice when it is asked for, so
-    rows that turn out not to matter cost nothing.
+    Call `step` once for each decoder forward; `filled` solves a row's lattice when it is asked for,
+    so rows that turn out not to matter cost nothing.
     """
 
     def __init__(
-        self, denoiser: Denoiser, prefix: Prefix, forms: Sequence[Form], *, start: int | None, pad: int,
-        seed: int, clock: Clock,
-    ) -> None:  # fmt: skip
+        self,
+        denoiser: Denoiser,
+        prefix: Prefix,
+        forms: Sequence[Form],
+        *,
+        start: int | None,
+        pad: int,
+        seed: int,
+        clock: Clock,
+    ) -> None:
         """
         Args:
             start: the token that free positions begin as; None for random ones.
@@ -73,7 +80,9 @@ class Denoising:
         padded = [[*form.tokens, *[pad] * (width - form.width)] for form in forms]
         self._free = torch.tensor([[token is None for token in row] for row in padded])
         self._pins = torch.tensor([[token or 0 for token in row] for row in padded])
-        self._attend = torch.tensor([[place < form.width for place in range(width)] for form in forms])
+        self._attend = torch.tensor(
+            [[place < form.width for place in range(width)] for form in forms]
+        )
         self._accepted = torch.zeros_like(self._free)
         self.canvas = torch.where(self._free, self._noise(), self._pins)
 
@@ -157,10 +166,11 @@ def _choose(log_probs: Tensor, region: Options) -> tuple[list[int], tuple[float,
     """The likeliest option's tokens and the distribution over all, positions being independent."""
     places = torch.arange(len(log_probs))
     scores = [
-        log_probs[places[: len(option)], torch.tensor(option)].sum() if option is not None
+        log_probs[places[: len(option)], torch.tensor(option)].sum()
+        if option is not None
         else _anything_else(log_probs, region)
         for option in region.sequences
-    ]  # fmt: skip
+    ]
     probabilities = torch.stack(scores).double().softmax(0)
     chosen = region.sequences[int(probabilities.argmax())]
     return list(chosen or ()), tuple(probabilities.tolist())
@@ -174,9 +184,13 @@ def _anything_else(log_probs: Tensor, region: Options) -> Tensor:
 
 
 def run_steps(
-    denoising: Denoising, steps: int, *, wanted: Callable[[], Sequence[int]],
-    on_step: Callable[[int], None], stop: Callable[[], None],
-) -> None:  # fmt: skip
+    denoising: Denoising,
+    steps: int,
+    *,
+    wanted: Callable[[], Sequence[int]],
+    on_step: Callable[[int], None],
+    stop: Callable[[], None],
+) -> None:
     """`steps` decoder forwards, confident positions accepted between them.
 
     Args:

@@ -12,8 +12,9 @@ from typing import Any
 
 from agentkit_engine.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
 from agentkit_engine.denoisers import DiffusionGemmaDenoiser
-from agentkit_engine.forms import Form, FormMaker, Layout
+from agentkit_engine.forms import Form, Writing
 from agentkit_engine.grammar import Vocabulary
+from agentkit_engine.layouts import FormMaker, Layout
 from agentkit_engine.prompt import encode_content
 from agentkit_engine.session import Session
 from agentkit_engine.syntax import GEMMA, JSON, Syntax
@@ -31,19 +32,21 @@ class Engine:
         self.denoiser = DiffusionGemmaDenoiser(checkpoint.model)
         self.lock = threading.RLock()
         self._syntax = {"gemma": GEMMA, "json": JSON}[checkpoint.dialect.syntax]
-        self._vocabulary = Vocabulary.from_tokenizer(checkpoint.tokenizer, symbols=self._syntax.symbols)
         self._symbols = {
             byte: int(checkpoint.tokenizer.convert_tokens_to_ids(token))  # type: ignore[arg-type]
             for byte, token in self._syntax.symbols.items()
         }
-        self.forms = FormMaker(
-            vocabulary=self._vocabulary,
+        writing = Writing(
+            vocabulary=Vocabulary.from_tokenizer(
+                checkpoint.tokenizer, symbols=self._syntax.symbols
+            ),
             syntax=self._syntax,
             dialect=checkpoint.dialect,
             tokens=checkpoint.tokens,
             encode=self._encode,
             canvas_length=self.denoiser.canvas_length,
         )
+        self.forms = FormMaker(writing)
 
     @classmethod
     def load(cls, name: str | Path = EMBEDDED, *, device: str = "auto") -> Engine:
@@ -62,7 +65,9 @@ class Engine:
         """How this checkpoint writes values."""
         return self._syntax
 
-    def session(self, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()) -> Session:
+    def session(
+        self, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Session:
         """A new context.
 
         Args:

@@ -1,8 +1,8 @@
 """Sessions: an encoded context, and what is filled in behind it.
 
 Knows chat messages, the prefix and forms. Must not know agents: it fills templates and decides
-between schemas it is given. Every method with a `_sync` twin runs in a worker thread, one at a time an
-engine; cancelling is honoured between two denoise steps.
+between schemas it is given. Every method with a `_sync` twin runs in a worker thread, one at a time
+an engine; cancelling is honoured between two denoise steps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import anyio.to_thread
 from agentkit_engine.denoise import CellState, Clock, Denoising, run_steps
 from agentkit_engine.denoisers import Prefix
 from agentkit_engine.errors import EngineError, TemplateError
-from agentkit_engine.forms import Form, Layout
+from agentkit_engine.forms import Form
+from agentkit_engine.layouts import Layout
 from agentkit_engine.prompt import common_prefix_length, render_prompt
 from agentkit_engine.template import Schema, Template, inline
 
@@ -115,7 +116,9 @@ class _Abandoned(Exception):
 class Session:
     """A context that grows, encoded once. Made by `Engine.session`; used by one task at a time."""
 
-    def __init__(self, engine: Engine, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, engine: Engine, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         self._engine = engine
         self._tools = [inline(tool) for tool in tools]
         self._messages: list[ChatMessage] = []
@@ -150,9 +153,15 @@ class Session:
         self._extend(messages, stop=_never)
 
     async def infill(
-        self, template: Template, *, steps: int = 1, layout: Layout | None = None,
-        width: int | None = None, seed: int = 0, on_draft: OnDraft | None = None,
-    ) -> Filling:  # fmt: skip
+        self,
+        template: Template,
+        *,
+        steps: int = 1,
+        layout: Layout | None = None,
+        width: int | None = None,
+        seed: int = 0,
+        on_draft: OnDraft | None = None,
+    ) -> Filling:
         """Fills a template behind the context.
 
         Args:
@@ -168,37 +177,69 @@ class Session:
             LayoutError: the checkpoint does not know the layout.
         """
         work = partial(
-            self._infill, template, steps=steps, layout=layout, width=width, seed=seed, on_draft=on_draft
+            self._infill,
+            template,
+            steps=steps,
+            layout=layout,
+            width=width,
+            seed=seed,
+            on_draft=on_draft,
         )
         return await self._in_thread(work)
 
     def infill_sync(
-        self, template: Template, *, steps: int = 1, layout: Layout | None = None,
-        width: int | None = None, seed: int = 0, on_draft: OnDraft | None = None,
-    ) -> Filling:  # fmt: skip
+        self,
+        template: Template,
+        *,
+        steps: int = 1,
+        layout: Layout | None = None,
+        width: int | None = None,
+        seed: int = 0,
+        on_draft: OnDraft | None = None,
+    ) -> Filling:
         """`infill` for synchronous code."""
         return self._infill(
-            template, steps=steps, layout=layout, width=width, seed=seed, on_draft=on_draft, stop=_never
+            template,
+            steps=steps,
+            layout=layout,
+            width=width,
+            seed=seed,
+            on_draft=on_draft,
+            stop=_never,
         )
 
     async def decide(
-        self, calls: Mapping[str, Schema], *, steps: int = 1, layout: Layout | None = None,
-        seed: int = 0, on_draft: OnDraft | None = None,
-    ) -> Decision:  # fmt: skip
+        self,
+        calls: Mapping[str, Schema],
+        *,
+        steps: int = 1,
+        layout: Layout | None = None,
+        seed: int = 0,
+        on_draft: OnDraft | None = None,
+    ) -> Decision:
         """Chooses one of `calls` (name -> schema of its arguments) or answers in words.
 
         The choice, the arguments of every call and the answer are rows of one batch over the shared
         context: with `steps=1` the whole turn is one decoder forward.
         """
-        work = partial(self._decide, calls, steps=steps, layout=layout, seed=seed, on_draft=on_draft)
+        work = partial(
+            self._decide, calls, steps=steps, layout=layout, seed=seed, on_draft=on_draft
+        )
         return await self._in_thread(work)
 
     def decide_sync(
-        self, calls: Mapping[str, Schema], *, steps: int = 1, layout: Layout | None = None,
-        seed: int = 0, on_draft: OnDraft | None = None,
-    ) -> Decision:  # fmt: skip
+        self,
+        calls: Mapping[str, Schema],
+        *,
+        steps: int = 1,
+        layout: Layout | None = None,
+        seed: int = 0,
+        on_draft: OnDraft | None = None,
+    ) -> Decision:
         """`decide` for synchronous code."""
-        return self._decide(calls, steps=steps, layout=layout, seed=seed, on_draft=on_draft, stop=_never)
+        return self._decide(
+            calls, steps=steps, layout=layout, seed=seed, on_draft=on_draft, stop=_never
+        )
 
     async def _in_thread(self, work: Callable[..., T]) -> T:
         gone = threading.Event()
@@ -240,9 +281,16 @@ class Session:
         return self._prefix
 
     def _infill(
-        self, template: Template, *, steps: int, layout: Layout | None, width: int | None, seed: int,
-        on_draft: OnDraft | None, stop: Callable[[], None],
-    ) -> Filling:  # fmt: skip
+        self,
+        template: Template,
+        *,
+        steps: int,
+        layout: Layout | None,
+        width: int | None,
+        seed: int,
+        on_draft: OnDraft | None,
+        stop: Callable[[], None],
+    ) -> Filling:
         _require_steps(steps)
         form = self._engine.forms.template(template, layout=layout, width=width)
         began = time.perf_counter()
@@ -260,14 +308,20 @@ class Session:
             forwards=denoising.forwards,
             confidence=filled.posteriors if filled else {},
             elapsed=time.perf_counter() - began,
-            tokens=_free_width(form),
+            tokens=form.free,
             timings=_timings(clock),
         )
 
     def _decide(
-        self, calls: Mapping[str, Schema], *, steps: int, layout: Layout | None, seed: int,
-        on_draft: OnDraft | None, stop: Callable[[], None],
-    ) -> Decision:  # fmt: skip
+        self,
+        calls: Mapping[str, Schema],
+        *,
+        steps: int,
+        layout: Layout | None,
+        seed: int,
+        on_draft: OnDraft | None,
+        stop: Callable[[], None],
+    ) -> Decision:
         _require_steps(steps)
         names = list(calls)
         forms = self._engine.turn(calls, layout=layout)
@@ -294,7 +348,7 @@ class Session:
             confidence=filled.posteriors,
             forwards=denoising.forwards,
             elapsed=time.perf_counter() - began,
-            tokens=_free_width(forms[0]) + _free_width(forms[row]),
+            tokens=forms[0].free + forms[row].free,
             timings=_timings(clock),
         )
 
@@ -306,15 +360,25 @@ class Session:
         tokens = engine.checkpoint.tokens
         masked = engine.checkpoint.dialect.start == "mask"
         denoising = Denoising(
-            engine.denoiser, prefix, forms, start=tokens.mask if masked else None, pad=tokens.pad,
-            seed=seed, clock=clock,
-        )  # fmt: skip
+            engine.denoiser,
+            prefix,
+            forms,
+            start=tokens.mask if masked else None,
+            pad=tokens.pad,
+            seed=seed,
+            clock=clock,
+        )
         return clock, denoising
 
     def _run(
-        self, denoising: Denoising, forms: Sequence[Form], steps: int, wanted: Callable[[], Sequence[int]],
-        on_draft: OnDraft | None, stop: Callable[[], None],
-    ) -> None:  # fmt: skip
+        self,
+        denoising: Denoising,
+        forms: Sequence[Form],
+        steps: int,
+        wanted: Callable[[], Sequence[int]],
+        on_draft: OnDraft | None,
+        stop: Callable[[], None],
+    ) -> None:
         def on_step(done: int) -> None:
             if on_draft is not None:
                 rows = tuple(range(len(forms))) if done == 0 else wanted()
@@ -323,12 +387,19 @@ class Session:
         run_steps(denoising, steps, wanted=wanted, on_step=on_step, stop=stop)
 
     def _draft(
-        self, denoising: Denoising, forms: Sequence[Form], rows: Sequence[int], done: int, steps: int
+        self,
+        denoising: Denoising,
+        forms: Sequence[Form],
+        rows: Sequence[int],
+        done: int,
+        steps: int,
     ) -> Draft:
         drawn: list[DraftRow] = []
         for row in rows:
             width = forms[row].width
-            tokens = denoising.filled(row).tokens if done else denoising.canvas[row, :width].tolist()
+            tokens = (
+                denoising.filled(row).tokens if done else denoising.canvas[row, :width].tolist()
+            )
             texts = tuple(self._engine.token_text(token) for token in tokens)
             states = denoising.states(row, last=done == steps)
             drawn.append(DraftRow(forms[row].name, texts, tuple(states)))
@@ -346,10 +417,6 @@ def _chat_message(message: ChatMessage | str) -> ChatMessage:
 def _require_steps(steps: int) -> None:
     if steps < 1:
         raise TemplateError(f"steps is {steps}; at least one denoise step is needed")
-
-
-def _free_width(form: Form) -> int:
-    return sum(region.stop - region.start for region in form.regions)
 
 
 def _timings(clock: Clock) -> Timings:

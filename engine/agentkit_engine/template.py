@@ -1,8 +1,8 @@
 """Templates: what a canvas may become, said without a tokenizer or a model.
 
 Knows JSON Schema only as far as it shapes a canvas: which bytes of a value are the same in every
-instance (literals) and where values go (holes). Must not know tokens, automata or models: the grammar
-says what may fill a hole, `canvas.py` where it lies.
+instance (literals) and where values go (holes). Must not know tokens, automata or models: the
+grammar says what may fill a hole, `canvas.py` where it lies.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Template:
             TemplateError: the schema is neither an object nor a boolean. Keywords that are not
                 supported are named (`UnsupportedSchema`) when the template meets a checkpoint.
         """
-        if not isinstance(schema, Mapping | bool):
+        if not isinstance(schema, Mapping | bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TemplateError(
                 f"a JSON Schema is an object or a boolean, not {type(schema).__name__!r}; "
                 "for a pydantic model pass Model.model_json_schema()"
@@ -130,7 +130,12 @@ def resolve(schema: Schema, root: Schema, pointer: str) -> tuple[Schema, str]:
 
 
 def outline(
-    schema: Schema, syntax: Syntax, *, root: Schema | None = None, pointer: str = "", path: Path = ()
+    schema: Schema,
+    syntax: Syntax,
+    *,
+    root: Schema | None = None,
+    pointer: str = "",
+    path: Path = (),
 ) -> tuple[Segment, ...]:
     """The literals and holes of `schema`'s instances as `syntax` writes them, in order.
 
@@ -203,8 +208,10 @@ def _is_string(schema: Schema) -> bool:
         return False
     if schema.get("type") == "string":
         return True
-    return "type" not in schema and bool(schema.get("enum")) and all(
-        isinstance(value, str) for value in schema["enum"]
+    return (
+        "type" not in schema
+        and bool(schema.get("enum"))
+        and all(isinstance(value, str) for value in schema["enum"])
     )
 
 
@@ -256,6 +263,14 @@ def inline(schema: Any, *, root: Any = None, depth: int = 4) -> Any:
     if "$ref" in schema and depth:
         target, _ = resolve({"$ref": schema["$ref"]}, root, "")
         beside = {key: value for key, value in schema.items() if key != "$ref"}
-        return inline({**target, **beside} if isinstance(target, Mapping) else target, root=root, depth=depth - 1)
+        return inline(
+            {**target, **beside} if isinstance(target, Mapping) else target,
+            root=root,
+            depth=depth - 1,
+        )
     hidden = ("$defs", "definitions")
-    return {key: inline(value, root=root, depth=depth) for key, value in schema.items() if key not in hidden}
+    return {
+        key: inline(value, root=root, depth=depth)
+        for key, value in schema.items()
+        if key not in hidden
+    }

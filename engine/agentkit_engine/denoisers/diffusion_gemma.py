@@ -82,7 +82,8 @@ class DiffusionGemmaDenoiser:
         if not 0 < length < prefix.length or self._kept(prefix.length) < prefix.length:
             return None
         cache = _share(_cache_of(prefix))
-        for layer in cache.layers:
+        layers: list[Any] = cache.layers
+        for layer in layers:
             layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
             if hasattr(layer, "cumulative_length"):  # what a sliding layer has seen in all
                 layer.cumulative_length = length

@@ -22,15 +22,21 @@ def main() -> None:
     samples.add_argument("--seed", type=int, default=0)
     samples.add_argument("--held", action="store_true", help="of the held-out part")
     evaluate = commands.add_parser("evaluate", help="accuracy on conversations training never saw")
-    evaluate.add_argument("checkpoint", nargs="?", default="embedded", help='"embedded" or a folder')
+    evaluate.add_argument(
+        "checkpoint", nargs="?", default="embedded", help='"embedded" or a folder'
+    )
     evaluate.add_argument("--cases", type=int, default=300, help="turns a set")
     evaluate.add_argument("--steps", type=int, nargs="+", default=[1])
     evaluate.add_argument("--threads", type=int, default=2)
     export = commands.add_parser("export", help="make a training folder the embedded checkpoint")
     export.add_argument("folder", type=Path)
-    export.add_argument("--to", type=Path, default=None, help="another folder than the package's own")
+    export.add_argument(
+        "--to", type=Path, default=None, help="another folder than the package's own"
+    )
     arguments = parser.parse_args()
-    {"train": _train, "samples": _samples, "evaluate": _evaluate, "export": _export}[arguments.command](arguments)
+    {"train": _train, "samples": _samples, "evaluate": _evaluate, "export": _export}[
+        arguments.command
+    ](arguments)
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +83,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(arguments.threads)
     engine = Engine.load(arguments.checkpoint)
-    table = Table("set", "what", *(f"{steps} step{'s'[: steps != 1]}" for steps in arguments.steps), "cases")
+    table = Table(
+        "set", "what", *(f"{steps} step{'s'[: steps != 1]}" for steps in arguments.steps), "cases"
+    )
     for name in SETS:
-        tallies = [evaluate(engine, name, count=arguments.cases, steps=steps) for steps in arguments.steps]
+        tallies = [
+            evaluate(engine, name, count=arguments.cases, steps=steps) for steps in arguments.steps
+        ]
         for what in sorted(tallies[0].total):
             shares = (f"{tally.share(what):.1%}" for tally in tallies)
             table.add_row(name, what, *shares, str(tallies[0].total[what]))

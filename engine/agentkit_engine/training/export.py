@@ -29,7 +29,9 @@ def export(run: Path, target: Path) -> None:
     """
     state = run / "state.pt"
     if not state.exists():
-        raise CheckpointError(f"{str(run)!r} is no training folder: it has no state.pt; train first")
+        raise CheckpointError(
+            f"{str(run)!r} is no training folder: it has no state.pt; train first"
+        )
     target.mkdir(parents=True, exist_ok=True)
     model = DiffusionGemmaForBlockDiffusion.from_pretrained(run, dtype=torch.float32)
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(target)

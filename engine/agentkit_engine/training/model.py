@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
-from transformers.models.diffusion_gemma.configuration_diffusion_gemma import DiffusionGemmaTextConfig
+from transformers.models.diffusion_gemma.configuration_diffusion_gemma import (
+    DiffusionGemmaTextConfig,
+)
 
 
 def small_config(
@@ -96,7 +98,12 @@ class FusedPass(nn.Module):
         self.text = model.config.text_config
 
     def forward(
-        self, encoded: Tensor, canvas: Tensor, positions: Tensor, mask: Tensor, soft: Tensor | None = None
+        self,
+        encoded: Tensor,
+        canvas: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        soft: Tensor | None = None,
     ) -> Tensor:
         """Hidden states of every position.
 
@@ -140,7 +147,9 @@ class FusedPass(nn.Module):
             found[kind] = angles.cos().to(dtype), angles.sin().to(dtype)
         return found
 
-    def _layer(self, layer: nn.Module, hidden: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+    def _layer(
+        self, layer: nn.Module, hidden: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor
+    ) -> Tensor:
         attention = layer.self_attn
         batch, length, _ = hidden.shape
 

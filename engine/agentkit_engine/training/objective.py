@@ -118,18 +118,28 @@ class Canvases:
         if call is None:
             found.append(self._answer(message["content"], at, random))
             return found
-        tool = next(t["function"] for t in conversation.tools if t["function"]["name"] == call["name"])
+        tool = next(
+            t["function"] for t in conversation.tools if t["function"]["name"] == call["name"]
+        )
         if random.random() < 0.15:
             found.append(self._free(call, at, random))
         block = self._slots(
-            tool["parameters"], call["arguments"], at, random, around=(self._open + call["name"].encode(), self._close)
+            tool["parameters"],
+            call["arguments"],
+            at,
+            random,
+            around=(self._open + call["name"].encode(), self._close),
         )
         return [*found, block] if block else found
 
-    def _choice(self, conversation: Conversation, name: str | None, at: int, random: Random) -> Block:
+    def _choice(
+        self, conversation: Conversation, name: str | None, at: int, random: Random
+    ) -> Block:
         names = [self.encode(tool["function"]["name"].encode()) for tool in conversation.tools]
         chosen = [self.absent] if name is None else self.encode(name.encode())
-        width = max(map(len, [chosen, *names])) + (random.randint(0, 2) if random.random() < 0.4 else 0)
+        width = max(map(len, [chosen, *names])) + (
+            random.randint(0, 2) if random.random() < 0.4 else 0
+        )
         padded = chosen + [self.filler] * (width - len(chosen))
         opening = self.encode(self._open)
         return Block(at, (*opening, *padded), (False,) * len(opening) + (True,) * width)
@@ -141,7 +151,9 @@ class Canvases:
         return Block(at, (*padded, self.end), (True,) * len(padded) + (False,))
 
     def _free(self, call: dict[str, Any], at: int, random: Random) -> Block:
-        ids = self.encode(self._open + call["name"].encode() + GEMMA.dumps(call["arguments"]) + self._close)
+        ids = self.encode(
+            self._open + call["name"].encode() + GEMMA.dumps(call["arguments"]) + self._close
+        )
         width = next((w for w in _FREE_WIDTHS if w >= len(ids) and random.random() < 0.7), len(ids))
         padded = ids + [self.filler] * (width - len(ids))
         return Block(at, tuple(padded), (True,) * len(padded))
@@ -237,7 +249,13 @@ def collate(
 
 
 def _row(
-    example: Example, canvases: Canvases, longest: int, widest: int, vocabulary: int, mask_share: float, random: Random
+    example: Example,
+    canvases: Canvases,
+    longest: int,
+    widest: int,
+    vocabulary: int,
+    mask_share: float,
+    random: Random,
 ) -> tuple[list[int], list[int], list[int], list[float], list[int], list[int], list[int]]:
     clean: list[int] = []
     noisy: list[int] = []
@@ -324,7 +342,9 @@ def losses(
 
 
 @torch.no_grad()
-def _soft_guess(fused: FusedPass, arguments: tuple[Tensor, Tensor, Tensor, Tensor], width: int) -> Tensor:
+def _soft_guess(
+    fused: FusedPass, arguments: tuple[Tensor, Tensor, Tensor, Tensor], width: int
+) -> Tensor:
     guess = fused.logits(fused(*arguments)[:, width:]).softmax(-1)
     embeddings = fused.model.lm_head.weight
     return (guess.to(embeddings.dtype) @ embeddings) * fused.text.hidden_size**0.5

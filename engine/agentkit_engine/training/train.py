@@ -91,7 +91,9 @@ class Trainer:
         started = time.monotonic()
         recent: list[Losses] = []
         for batch in self._batches(random):
-            recent.append(self._step(batch, condition=random.random() < self.recipe.condition_share))
+            recent.append(
+                self._step(batch, condition=random.random() < self.recipe.condition_share)
+            )
             self.progress.seconds = before + time.monotonic() - started
             if self.progress.step % _REPORT_EVERY == 0:
                 self._report(recent)
@@ -196,7 +198,9 @@ class Trainer:
 
     def _model(self) -> DiffusionGemmaForBlockDiffusion:
         if (self.folder / "model.safetensors").exists():
-            loaded = DiffusionGemmaForBlockDiffusion.from_pretrained(self.folder, dtype=torch.float32)
+            loaded = DiffusionGemmaForBlockDiffusion.from_pretrained(
+                self.folder, dtype=torch.float32
+            )
             template = build_model(loaded.config)  # says which parameters train
             for mine, theirs in zip(loaded.parameters(), template.parameters(), strict=True):
                 mine.requires_grad_(theirs.requires_grad)
@@ -226,7 +230,9 @@ def _text(conversation: Any) -> str:
 def _optimizers(model: DiffusionGemmaForBlockDiffusion, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in trained if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
+    matrices = [
+        p for name, p in trained if p.ndim == 2 and "embed" not in name and "lm_head" not in name
+    ]
     inside = {id(p) for p in matrices}
     rest = [p for _, p in trained if id(p) not in inside]
     return [

@@ -1,17 +1,24 @@
 """Tasks: a tool, a request for it, the call that serves the request, and what comes back.
 
-Most tools are made up. The tools the distribution ships (calculator, clock, to-do list) are among them,
-with their real names and schemas, so that the first request a user types is on known ground.
+The tools here are made up; those that come with the distribution are in `shipped.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from agentkit_engine.training.corpus import values, words
 from agentkit_engine.training.corpus.values import Argument
+
+
+_OPENINGS = (
+    "", "", "", "please ", "I want to ", "can you ", "I need you to ", "could you ", "I'd like to ",
+    "hey, ", "let's ",
+)  # fmt: skip
+_DONE = ("Done", "Added", "Created", "Sent", "Saved", "Removed", "Started", "Updated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,6 @@ class Task:
         arguments: what the call must carry.
         result: what the tool returns.
         answer: what the model should say of it.
-        failed: the tool returned an error.
     """
 
     tool: dict[str, Any]
@@ -32,38 +38,43 @@ class Task:
     arguments: dict[str, Any]
     result: str
     answer: str
-    failed: bool = False
 
     @property
     def name(self) -> str:
         return str(self.tool["function"]["name"])
 
 
-def declaration(name: str, description: str, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def declaration(
+    name: str, description: str, properties: dict[str, Any], required: list[str]
+) -> dict[str, Any]:
     """A tool in the form that chat templates take."""
     parameters: dict[str, Any] = {"type": "object", "properties": properties}
     if required:
         parameters["required"] = required
     parameters["additionalProperties"] = False
-    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+    return {
+        "type": "function",
+        "function": {"name": name, "description": description, "parameters": parameters},
+    }
 
 
-def made_up_task(random: Random, *, held: bool = False, most_parameters: int = 3) -> Task:
-    """A tool nobody has seen, with one to `most_parameters` parameters."""
+def made_up_task(random: Random, *, held: bool = False) -> Task:
+    """A tool nobody has seen, with at most three parameters.
+
+    Args:
+        held: its noun is a held-out one, and its verb may be.
+    """
     verb, noun = _verb_and_noun(random, held=held)
-    arguments = _arguments(random, random.choice((0, 1, 1, 1, 2, 2, 3, 3)), most_parameters)
+    arguments = _arguments(random, random.choice((0, 1, 1, 1, 2, 2, 3, 3)))
     properties = {a.name: _described(random, a) for a in arguments}
     optional = {a.name for a in arguments if random.random() < 0.2}
     said = [a for a in arguments if a.name not in optional or random.random() < 0.5]
+    required = [a.name for a in arguments if a.name not in optional]
     name = _name(random, verb, noun)
-    tool = declaration(name, _description(random, verb, noun), properties, [a.name for a in arguments if a.name not in optional])
-    result, answer, failed = _outcome(random, verb, noun)
-    return Task(tool, _request(random, verb, noun, said), {a.name: a.value for a in said}, result, answer, failed)
-
-
-def distractor(random: Random, task: Task, *, held: bool = False) -> dict[str, Any]:
-    """Another tool, at times with the same verb or the same noun as `task`'s."""
-    return made_up_task(random, held=held and random.random() < 0.5).tool
+    tool = declaration(name, _description(random, verb, noun), properties, required)
+    result, answer = _outcome(random, noun)
+    request = _request(random, verb, noun, said)
+    return Task(tool, request, {a.name: a.value for a in said}, result, answer)
 
 
 def _verb_and_noun(random: Random, *, held: bool) -> tuple[str, str]:
@@ -89,7 +100,7 @@ def _name(random: Random, verb: str, noun: str) -> str:
 
 def _description(random: Random, verb: str, noun: str) -> str:
     said = random.choice(words.VERBS[verb]) if random.random() < 0.5 else verb
-    text = f"{said} {random.choice(('a ', 'the ', 'a user'+chr(39)+'s ', ''))}{noun}"
+    text = f"{said} {random.choice(('a ', 'the ', 'a user' + chr(39) + 's ', ''))}{noun}"
     tail = random.choice(("", "", "", " by its details", " in the system", " and say how it went"))
     return (text + tail).capitalize() + "." if random.random() < 0.7 else text + tail
 
@@ -97,19 +108,18 @@ def _description(random: Random, verb: str, noun: str) -> str:
 def _described(random: Random, argument: Argument) -> dict[str, Any]:
     if random.random() < 0.7:
         return argument.schema
-    text = f"{random.choice(('The', 'the', 'Which', 'what'))} {values.spoken(argument.name)}{random.choice(('', ' to use', ' of it', '.'))}"
+    opening = random.choice(("The", "the", "Which", "what"))
+    text = f"{opening} {values.spoken(argument.name)}{random.choice(('', ' to use', ' of it', '.'))}"
     return {**argument.schema, "description": text}
 
 
-def _arguments(random: Random, count: int, most: int) -> list[Argument]:
+def _arguments(random: Random, count: int) -> list[Argument]:
+    """At most `count` parameters: of each name one."""
     found: dict[str, Argument] = {}
-    for _ in range(min(count, most)):
+    for _ in range(count):
         drawn = values.argument(random)
         found.setdefault(drawn.name, drawn)
     return list(found.values())
-
-
-_OPENINGS = ("", "", "", "please ", "I want to ", "can you ", "I need you to ", "could you ", "I'd like to ", "hey, ", "let's ")
 
 
 def _request(random: Random, verb: str, noun: str, said: list[Argument]) -> str:
@@ -135,27 +145,42 @@ def finish(random: Random, text: str) -> str:
     return text + random.choice(("", "", "", ".", ".", "!", "?"))
 
 
-def _outcome(random: Random, verb: str, noun: str) -> tuple[str, str, bool]:
+def _outcome(random: Random, noun: str) -> tuple[str, str]:
+    """What a call returns, and what the model says of it."""
     draw = random.random()
     if draw < 0.12:
         reason = random.choice((
             f"no {noun} found", f"unknown {noun}", f"the {noun} service is not available",
             f"{values.phrase(random)} is not valid", "permission denied", "timed out after 30 seconds",
         ))  # fmt: skip
-        return f"error: {reason}", f"That failed: {reason}.", True
+        return f"error: {reason}", f"That failed: {reason}."
     if draw < 0.5:
-        make = random.choice((values.integer, values.decimal, values.reference, values.city, values.phrase, values.date, values.clock_time, values.person))
-        value = str(make(random))
-        if random.random() < 0.3:
-            value += f" {random.choice(words.COUNTS)}"
-        return value, f"The answer is {value}.", False
+        value = _one_value(random)
+        return value, f"The answer is {value}."
     if draw < 0.75:
-        done = random.choice(("Done", "Added", "Created", "Sent", "Saved", "Removed", "Started", "Updated"))
-        text = f"{done} {random.randint(1, 99)}: {random.choice((values.phrase, values.errand, values.person))(random)}"
-        return text, f"{text}.", False
-    pairs: dict[str, str] = {}
+        done, number = random.choice(_DONE), random.randint(1, 99)
+        what = random.choice((values.phrase, values.errand, values.person))(random)
+        return f"{done} {number}: {what}", f"{done} {number}: {what}."
+    pairs = _pairs(random)
+    text = "{" + ",".join(f'"{key}":"{value}"' for key, value in pairs.items()) + "}"
+    return text, ", ".join(f"{key} is {value}" for key, value in pairs.items()) + "."
+
+
+def _one_value(random: Random) -> str:
+    makers: tuple[Callable[[Random], Any], ...] = (
+        values.integer, values.decimal, values.reference, values.city, values.phrase, values.date,
+        values.clock_time, values.person,
+    )  # fmt: skip
+    value = str(random.choice(makers)(random))
+    return f"{value} {random.choice(words.COUNTS)}" if random.random() < 0.3 else value
+
+
+def _pairs(random: Random) -> dict[str, str]:
+    makers: tuple[Callable[[Random], Any], ...] = (
+        values.integer, values.decimal, values.city, values.reference,
+    )  # fmt: skip
+    found: dict[str, str] = {}
     for _ in range(random.randint(1, 3)):
         key = random.choice((*words.COUNTS, *words.ENUMS, words.made_up(random)))
-        pairs[key] = str(random.choice((values.integer, values.decimal, values.city, values.reference))(random))
-    text = "{" + ",".join(f'"{key}":"{value}"' for key, value in pairs.items()) + "}"
-    return text, ", ".join(f"{key} is {value}" for key, value in pairs.items()) + ".", False
+        found[key] = str(random.choice(makers)(random))
+    return found

@@ -1,4 +1,7 @@
-"""Values of every kind, and how a request says them."""
+"""Values of every kind, and how a request says them.
+
+Knows words and JSON Schema. Must not know tools or conversations.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,9 @@ def reference(random: Random) -> str:
     """An identifier: 'AB-1290', 'ref_81', '4711'."""
     letters = "".join(random.choice("ABCDEFGHKLMNPQRSTUVWXYZ") for _ in range(random.randint(1, 3)))
     number = str(random.randint(10, 9999))
-    return random.choice((f"{letters}-{number}", f"{letters}{number}", f"{letters.lower()}_{number}", number))
+    return random.choice(
+        (f"{letters}-{number}", f"{letters}{number}", f"{letters.lower()}_{number}", number)
+    )
 
 
 def email(random: Random) -> str:
@@ -86,7 +91,10 @@ def email(random: Random) -> str:
 
 def path(random: Random) -> str:
     """A file path."""
-    parts = [random.choice((random.choice(words.THINGS), words.made_up(random))) for _ in range(random.randint(1, 3))]
+    parts = [
+        random.choice((random.choice(words.THINGS), words.made_up(random)))
+        for _ in range(random.randint(1, 3))
+    ]
     return "/".join(parts) + random.choice((".txt", ".py", ".md", ".csv", ".json", ""))
 
 
@@ -150,7 +158,9 @@ def _said(random: Random, name: str, value: Any, frames: tuple[str, ...]) -> str
 def _semantic(random: Random) -> Argument:
     names, schema, make, frames = random.choice(_KINDS)
     name, value = random.choice(names), make(random)
-    return Argument(name, dict(schema), value, _said(random, name, value, (*frames, *frames, *_GENERAL[:4])))
+    return Argument(
+        name, dict(schema), value, _said(random, name, value, (*frames, *frames, *_GENERAL[:4]))
+    )
 
 
 def _count(random: Random) -> Argument:
@@ -178,19 +188,32 @@ def _enumeration(random: Random) -> Argument:
 def _flag(random: Random) -> Argument:
     name = random.choice(words.BOOLEANS) if random.random() < 0.7 else words.made_up(random)
     value = random.random() < 0.6
-    frames = ("make it {n}", "with {n}", "{n} please", "{n} on") if value else ("not {n}", "without {n}", "no {n}", "{n} off")
+    frames = (
+        ("make it {n}", "with {n}", "{n} please", "{n} on")
+        if value
+        else ("not {n}", "without {n}", "no {n}", "{n} off")
+    )
     return Argument(name, {"type": "boolean"}, value, _said(random, name, value, frames))
 
 
 def _items(random: Random) -> Argument:
-    name = random.choice(("tags", "items", "names", "topics")) if random.random() < 0.6 else words.made_up(random)
-    value = [words.made_up(random, 1, 2) if random.random() < 0.4 else random.choice(words.THINGS) for _ in range(random.randint(1, 3))]
+    name = (
+        random.choice(("tags", "items", "names", "topics"))
+        if random.random() < 0.6
+        else words.made_up(random)
+    )
+    value = [
+        words.made_up(random, 1, 2) if random.random() < 0.4 else random.choice(words.THINGS)
+        for _ in range(random.randint(1, 3))
+    ]
     said = value[0] if len(value) == 1 else ", ".join(value[:-1]) + " and " + value[-1]
     schema = {"type": "array", "items": {"type": "string"}}
     return Argument(name, schema, value, f"with {spoken(name)} {said}")
 
 
 def _made_up(random: Random) -> Argument:
-    name = words.made_up(random) + (f"_{random.choice(words.NOUNS)}" if random.random() < 0.3 else "")
+    name = words.made_up(random) + (
+        f"_{random.choice(words.NOUNS)}" if random.random() < 0.3 else ""
+    )
     value = random.choice((phrase, city, reference, person))(random)
     return Argument(name, {"type": "string"}, value, _said(random, name, value, _GENERAL))

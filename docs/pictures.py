@@ -1,0 +1,32 @@
+"""Draws the pictures of README and docs from real runs of the embedded model: `make docs`."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import anyio
+from rich.console import RenderableType
+from rich.text import Text
+
+from agentkit import Agent, load_toolsets
+from agentkit.drawing import draw_event, export_svg
+
+HERE = Path(__file__).parent
+REQUEST = "Add buy milk to my to-do list"
+STEPS = 4  # one would do, but then there is little to see
+
+
+async def canvas() -> None:
+    """docs/canvas.svg: one run, every denoise step drawn below the last."""
+    agent = Agent(tools=load_toolsets(["calculator", "clock", "todo"]), steps=STEPS)
+    parts: list[RenderableType] = [Text(f'$ agentkit run "{REQUEST}" --steps {STEPS}\n')]
+    async with agent.stream(REQUEST) as run:
+        drawn = [draw_event(event) async for event in run]
+    parts.extend(part for part in drawn if part is not None)
+    export_svg(HERE / "canvas.svg", parts, title="agentkit: a call denoises")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AGENTKIT_TODO_PATH"] = str(Path(folder) / "todo.sqlite3")
+        anyio.run(canvas)

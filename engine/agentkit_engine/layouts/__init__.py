@@ -1,0 +1,73 @@
+"""Layouts: how templates come to lie on rows. A checkpoint says which ones it knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+from agentkit_engine.errors import CanvasTooShort, LayoutError
+from agentkit_engine.forms import Form, Writing
+from agentkit_engine.layouts.floating import Floating
+from agentkit_engine.layouts.slots import Slots
+from agentkit_engine.template import Schema, Template
+
+__all__ = ["FormMaker", "Layout"]
+
+Layout: TypeAlias = Literal["slots", "float"]
+
+
+class FormMaker:
+    """Compiles templates, calls and choices for one checkpoint; keeps what it compiled."""
+
+    def __init__(self, writing: Writing) -> None:
+        self._writing = writing
+        makers = {"slots": Slots, "float": Floating}
+        self._layouts = {name: makers[name](writing) for name in writing.dialect.layouts}
+        self._kept: dict[Any, Form] = {}
+
+    def template(self, template: Template, *, layout: Layout | None, width: int | None) -> Form:
+        """A template by itself on a canvas of at most `width` tokens.
+
+        Raises:
+            UnsupportedSchema, UnsatisfiableSchema: what the schema says can't be guaranteed.
+            CanvasTooShort: the canvas is too short for any valid filling.
+            LayoutError: the checkpoint does not know the layout.
+        """
+        if width is not None and width < 1:
+            raise CanvasTooShort(needed=1, available=width)
+        room = min(width or self._writing.canvas_length, self._writing.canvas_length)
+        chosen = self._layout(layout)
+        key = (repr(template), layout, width)
+        return self._keep(key, lambda: chosen.template(template, room))
+
+    def call(self, name: str, parameters: Schema, *, layout: Layout | None) -> Form:
+        """A call of `name`, its arguments by the schema `parameters`."""
+        chosen = self._layout(layout)
+        key = (name, json.dumps(parameters), layout)
+        return self._keep(key, lambda: chosen.call(name, parameters))
+
+    def choice(self, names: Sequence[str], *, layout: Layout | None) -> Form:
+        """Which of `names` is called; one option more than names, for none of them."""
+        chosen = self._layout(layout)
+        return self._keep((tuple(names), layout), lambda: chosen.choice(names))
+
+    def answer(self, *, layout: Layout | None) -> Form:
+        """Free text that ends the turn."""
+        room = self._writing.canvas_length - 1
+        width = min(self._writing.dialect.answer_width or room, room)
+        return self.template(Template.text(width), layout=layout, width=None)
+
+    def _layout(self, wanted: Layout | None) -> Slots | Floating:
+        known = self._writing.dialect.layouts
+        if wanted is not None and wanted not in known:
+            raise LayoutError(
+                f"this checkpoint knows the layouts {', '.join(map(repr, known))}, not {wanted!r}; "
+                f"leave layout out or take {known[0]!r}"
+            )
+        return self._layouts[wanted or known[0]]
+
+    def _keep(self, key: Any, make: Callable[[], Form]) -> Form:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]

@@ -1,0 +1,172 @@
+"""A to-do list in a SQLite file that several agents and processes may share.
+
+Knows one table. Every operation is one transaction on a connection of its own, so nothing is
+shared between threads and a crash leaves either the old list or the new one. Item numbers are
+never given twice. It must not know who calls it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from agentkit import PluginError, Tool, Toolset, tool
+
+PATH_VARIABLE = "AGENTKIT_TODO_PATH"
+"""Environment variable that names the file; without it, the user's data folder holds it."""
+MAX_SHOWN = 20
+"""Items that `todo_list` tells a model at most."""
+BUSY_SECONDS = 10.0
+"""How long an operation waits for another process's transaction."""
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS items (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    text    TEXT NOT NULL,
+    added   TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    done    TEXT
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to do."""
+
+    id: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.text}"
+
+
+def default_path() -> Path:
+    """Where the list lives: `$AGENTKIT_TODO_PATH`, or the user's data folder."""
+    if named := os.environ.get(PATH_VARIABLE):
+        return Path(named).expanduser()
+    from platformdirs import user_data_path  # only looked for when no path was named
+
+    return user_data_path("agentkit") / "todo.sqlite3"
+
+
+class TodoList:
+    """A to-do list in the SQLite file at `path`, made when it is first used.
+
+    Raises:
+        PluginError: (every method) the file can't be opened or is no to-do list.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def add(self, text: str) -> Item:
+        """Append an item; runs of white space become one space.
+
+        Raises:
+            ValueError: the text is empty.
+        """
+        words = " ".join(text.split())
+        if not words:
+            raise ValueError("an item needs a text")
+        with self._transaction() as connection:
+            cursor = connection.execute("INSERT INTO items (text) VALUES (?)", [words])
+            number = cursor.lastrowid
+        assert number is not None  # an INSERT always has one
+        return Item(number, words)
+
+    def open_items(self) -> list[Item]:
+        """The items that are not done, oldest first."""
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT id, text FROM items WHERE done IS NULL ORDER BY id")
+            return [Item(*row) for row in rows]
+
+    def finish(self, number: int) -> Item:
+        """Mark an open item as done.
+
+        Raises:
+            ValueError: no open item has this number; the message lists those that are open.
+        """
+        with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT id, text FROM items WHERE id = ? AND done IS NULL", [number]
+            ).fetchone()
+            if row is not None:
+                done = "UPDATE items SET done = CURRENT_TIMESTAMP WHERE id = ?"
+                connection.execute(done, [number])
+        if row is None:
+            ids = ", ".join(str(item.id) for item in self.open_items()[:MAX_SHOWN])
+            mend = f"open items: {ids}" if ids else "the to-do list is empty"
+            raise ValueError(f"no open item {number}; {mend}")
+        return Item(*row)
+
+    def tools(self) -> list[Tool[..., str]]:
+        """The three tools that work on this list."""
+
+        @tool
+        def todo_add(text: Annotated[str, Field(min_length=1, max_length=200)]) -> str:
+            """Add an item to the to-do list.
+
+            Args:
+                text: What to do.
+            """
+            item = self.add(text)
+            return f"Added {item}"
+
+        @tool
+        def todo_list() -> str:
+            """Show the open items of the to-do list."""
+            items = self.open_items()
+            if not items:
+                return "The to-do list is empty."
+            shown = "; ".join(map(str, items[:MAX_SHOWN]))
+            rest = len(items) - MAX_SHOWN
+            return f"{shown}; and {rest} more" if rest > 0 else shown
+
+        @tool
+        def todo_done(id: Annotated[int, Field(ge=1)]) -> str:
+            """Mark an item of the to-do list as done.
+
+            Args:
+                id: The number of the item.
+            """
+            return f"Done {self.finish(id)}"
+
+        return [todo_add, todo_list, todo_done]
+
+    @contextmanager
+    def _transaction(self) -> Generator[sqlite3.Connection]:
+        """One write transaction: committed when the block ends, rolled back when it raises."""
+        try:
+            with closing(self._connect()) as connection:
+                # IMMEDIATE waits for its turn here; a deferred one could fail half-way.
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    connection.execute(_TABLE)
+                    yield connection
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            message = f"the to-do list {str(self.path)!r} can't be used: {error}"
+            raise PluginError(message) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+
+def toolset() -> Toolset:
+    """The plugin: the tools of the list at `default_path()`."""
+    return Toolset("todo", TodoList(default_path()).tools())
