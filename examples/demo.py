@@ -17,7 +17,7 @@ from agentkit.drawing import Screen
 
 REQUESTS = (
     "Add buy milk to my to-do list",
-    "Work out 12 * (3 + 4), then tell me the time in Tokyo",
+    "What is 17 * 23? Then tell me the time in Tokyo",
     "Book me a flight to Rome",
 )
 

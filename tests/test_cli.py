@@ -62,11 +62,10 @@ def test_run_draws_the_canvas_the_call_the_result_the_answer_and_the_figures(
     assert main(["run", "Add buy milk to my list", "--steps", "2"], backend=backend) == 0
     out = capsys.readouterr().out
     parts = [
-        "noise\n",
-        f'todo_add  {{"text":{NOISE}}}',
         "step 1 of 2",
+        f'todo_add  {{"text":{NOISE}}}',
         "step 2 of 2",
-        'todo_add  {"text":"buy milk"}',
+        'todo_add  {"text":"buy\N{BRAILLE PATTERN BLANK}milk"}',
         '→ todo_add(text="buy milk")  100% sure',
         "← Added 1: buy milk",
         "It is on your list.",

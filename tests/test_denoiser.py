@@ -269,3 +269,20 @@ def test_rewinding_to_what_is_gone_or_nothing(denoiser: DiffusionGemmaDenoiser) 
     assert denoiser.rewind(whole, 40) is whole
     assert denoiser.rewind(whole, 0) is None
     assert (denoiser.rewind(whole, 20) is None) == (denoiser is not WIDE)
+
+
+@everywhere
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["as a batch", "packed"])
+def test_rows_of_unlike_widths_get_what_each_gets_alone(
+    denoiser: DiffusionGemmaDenoiser, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffusion_gemma, "_DENSE", share)
+    prefix, canvas, widths = denoiser.encode(ids(30).tolist()), ids(3, 20, seed=1), (20, 3, 11)
+    attend = torch.arange(20)[None] < torch.tensor(widths)[:, None]
+    guess = denoiser.denoise(prefix, canvas, attend=attend)
+    again = denoiser.denoise(prefix, canvas, attend=attend, previous=guess)
+    for row, width in enumerate(widths):
+        alone = canvas[row : row + 1, :width]
+        first = denoiser.denoise(prefix, alone)
+        assert_close(guess[row, :width], first[0])
+        assert_close(again[row, :width], denoiser.denoise(prefix, alone, previous=first)[0])

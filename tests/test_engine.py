@@ -52,11 +52,11 @@ def engine(tiny_checkpoint: Checkpoint) -> Engine:
 
 @contextmanager
 def counted(engine: Engine) -> Generator[list[int]]:
-    """The number of rows of every decoder forward of the real model meanwhile."""
+    """The number of positions of every decoder forward of the real model meanwhile."""
     rows: list[int] = []
 
     def count(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-        rows.append(len(kwargs["decoder_input_ids"]))
+        rows.append(kwargs["decoder_input_ids"].numel())
 
     hook = engine.checkpoint.model.register_forward_pre_hook(count, with_kwargs=True)
     try:
@@ -81,7 +81,9 @@ async def test_a_whole_turn_is_one_forward_over_all_rows(engine: Engine) -> None
     await session.extend("weather in Paris, please")
     with counted(engine) as rows:
         decision = await session.decide(CALLS)
-    assert rows == [5]  # the choice, three calls, the answer
+    forms = engine.turn(CALLS)
+    assert len(forms) == 5  # the choice, three calls, the answer
+    assert rows == [sum(form.width for form in forms)]
     assert decision.forwards == 1
     assert sum(decision.choice.values()) == pytest.approx(1)
     assert set(decision.choice) == {*CALLS, ""}

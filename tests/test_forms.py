@@ -111,7 +111,7 @@ def fill(
 def test_a_thousand_random_fillings_are_all_valid(
     engine: Engine, name: str, layout: Layout
 ) -> None:
-    """12 schemas x 2 layouts x 45 seeds = 1,080 fillings, checked apart from the form's own gate."""
+    """12 schemas x 2 layouts x 45 seeds = 1,080 fillings, checked apart from the form's gate."""
     schema = SCHEMAS[name]
     form = engine.forms.template(Template.json_schema(schema), layout=layout, width=None)
     validator = jsonschema.Draft202012Validator(

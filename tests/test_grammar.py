@@ -281,7 +281,8 @@ def test_what_is_no_schema_is_refused(schema: Any) -> None:
 def test_annotations_change_nothing() -> None:
     annotated = {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://x/y",
-        "title": "t", "description": "d", "default": 1, "examples": [1], "deprecated": True, "readOnly": True,
+        "title": "t", "description": "d", "default": 1, "examples": [1], "deprecated": True,
+        "readOnly": True,
         "writeOnly": False, "$comment": "c", "$defs": {"unused": {"not": {}}}, "type": "integer",
     }  # fmt: skip
     assert accepts(annotated, 12)

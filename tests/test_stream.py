@@ -9,6 +9,7 @@ from typing import Any, assert_type
 import anyio
 import anyio.lowlevel
 import pytest
+from loops import agent_of
 
 from agentkit import (
     Agent,
@@ -26,17 +27,7 @@ from agentkit import (
     TurnStarted,
     tool,
 )
-from agentkit.testing import ScriptedBackend, ScriptItem, answer, call
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
-
-
-def agent_of(*script: ScriptItem, **options: Any) -> Agent:
-    return Agent(tools=[add], backend=ScriptedBackend(script), **options)
+from agentkit.testing import ScriptedBackend, answer, call
 
 
 async def collect(stream: EventStream) -> list[Event]:

@@ -85,6 +85,13 @@ async def test_it_drafts_from_noise_to_settled() -> None:
     assert "".join(cell.text for cell in drafts[2].rows[0].cells) == '{"a":1,"b":2}'
 
 
+async def test_the_draft_of_an_answer_is_its_text() -> None:
+    conversation = await ScriptedBackend([answer("it is 3")]).open(instructions="", tools=[])
+    drafts: list[Draft] = []
+    await conversation.decide(steps=1, on_draft=drafts.append)
+    assert "".join(cell.text for cell in drafts[-1].rows[0].cells) == "it is 3"
+
+
 async def test_a_fork_goes_on_from_the_same_messages_alone() -> None:
     backend = ScriptedBackend([answer("left"), answer("right")])
     trunk = await backend.open(instructions="", tools=[])

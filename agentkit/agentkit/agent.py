@@ -121,6 +121,6 @@ def _at_least_one(name: str, value: int) -> int:
 def _in_event_loop() -> bool:
     try:
         anyio.lowlevel.current_token()
-    except anyio.NoEventLoopError:
+    except RuntimeError:
         return False
     return True

@@ -39,6 +39,9 @@ NOISE = "░"
 """Drawn for a noisy cell where there are no colours to tell it from a word."""
 
 INDENT = (0, 0, 0, 2)
+# A canvas is cut at the edge of the terminal, not between words, and rich breaks at any kind of
+# space: this blank is none.
+_BLANK = "\N{BRAILLE PATTERN BLANK}"
 
 
 def cell_text(cell: Cell, *, coloured: bool) -> Text:
@@ -46,7 +49,7 @@ def cell_text(cell: Cell, *, coloured: bool) -> Text:
     if cell.state == "noise" and not coloured:
         return Text(NOISE)
     shown = "".join(sign if sign.isprintable() else FILLER for sign in cell.text) or FILLER
-    return Text(shown, style=STYLES[cell.state])
+    return Text(shown.replace(" ", _BLANK), style=STYLES[cell.state])
 
 
 def row_text(row: Row, *, coloured: bool = True) -> Text:
@@ -146,7 +149,8 @@ def _count(number: int, noun: str) -> str:
 class Screen:
     """Shows the events of a run on a console as they happen.
 
-    On a terminal the canvas is redrawn in place; elsewhere each step is written once.
+    On a terminal the canvas is redrawn in place; elsewhere each step is written once, and the
+    noise it starts from is left out.
     """
 
     def __init__(self, console: Console) -> None:
@@ -158,9 +162,12 @@ class Screen:
         drawn = draw_event(event, coloured=self.console.color_system is not None)
         if drawn is None:
             return
-        if isinstance(event, DraftCanvas) and self.console.is_terminal:
-            self._redraw(drawn)
-            return
+        if isinstance(event, DraftCanvas):
+            if self.console.is_terminal:
+                self._redraw(drawn)
+                return
+            if not event.draft.step:
+                return
         self._settle()
         self.console.print(drawn)
 

@@ -11,6 +11,7 @@ the same double as its users.
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -196,7 +197,8 @@ def _escaped(key: str) -> str:
 def _rows(decision: Decision, *, settled: bool) -> tuple[Row, ...]:
     """A row a call: its literals pinned, its values noise until the last step."""
     if decision.answer is not None:
-        return (Row("", tuple(_cell(word, settled) for word in decision.answer.split())),)
+        words = re.findall(r"\s*\S+", decision.answer)
+        return (Row("", tuple(_cell(word, settled) for word in words)),)
     return tuple(Row(item.tool, tuple(_cells(item, settled))) for item in decision.calls)
 
 

@@ -122,6 +122,9 @@ def tool(
     section; the docstring's parameters describe the schema's. timeout: seconds a call may take,
     None for no limit.
 
+    A plain function runs in a thread of its own. An async one runs in the event loop: it must not
+    block it, and must let cancellation through, or its timeout can't end it.
+
     Raises:
         DefinitionError: the function can't be offered to a model; says why and the mend.
     """

@@ -88,7 +88,10 @@ class Engine:
         return [choice, *rows, self.forms.answer(layout=layout)]
 
     def token_text(self, token: int) -> str:
-        """A token as a person reads it."""
+        """A token as a person reads it; nothing for filler, mask and the marker of absence."""
+        known = self.checkpoint.tokens
+        if token in (known.filler, known.mask, known.absent, known.pad):
+            return ""
         return str(self.checkpoint.tokenizer.decode([token]))
 
     def _encode(self, surface: bytes) -> list[int]:

@@ -24,6 +24,9 @@ _FULL = "full_attention"
 _SLIDING = "sliding_attention"
 # An encoder mask is dense, chunk x context: in chunks a long prompt needs linear memory.
 _CHUNK = 2048
+# With more of the batch than this being no padding, a batch is cheaper than one packed sequence,
+# whose attention is as wide as all its rows together.
+_DENSE = 0.8
 # The implementations of attention that add a 4-D mask to the scores.
 _ATTENTION = ("sdpa", "eager")
 
@@ -99,18 +102,74 @@ class DiffusionGemmaDenoiser:
         previous: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """One decoder forward over all rows, see `Denoiser.denoise`."""
-        rows, width = canvas.shape
+        width = canvas.shape[1]
         if width > self.canvas_length:
             raise EngineError(
                 f"a canvas of {width} tokens is wider than the model's {self.canvas_length}; "
                 "fill fewer or narrower slots at a time"
             )
         self._require_room(prefix.length + width)
+        canvas = canvas.to(self.device)
+        if attend is None or bool(attend.all()):
+            return self._denoise_rows(prefix, canvas, None, previous)
+        attend = attend.to(self.device)
+        if int(attend.sum()) > _DENSE * attend.numel():
+            return self._denoise_rows(prefix, canvas, attend, previous)
+        return self._denoise_packed(prefix, canvas, attend, previous)
+
+    def _denoise_rows(
+        self,
+        prefix: Prefix,
+        canvas: torch.Tensor,
+        attend: torch.Tensor | None,
+        previous: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Rows as a batch, padding computed and hidden."""
+        rows, width = canvas.shape
         positions = torch.arange(prefix.length, prefix.length + width, device=self.device)[None]
+        masks = self._canvas_masks(prefix.length, attend)
+        cache = _share(_cache_of(prefix), rows=rows)
+        return self._decode(cache, canvas, masks, positions, previous)
+
+    def _denoise_packed(
+        self,
+        prefix: Prefix,
+        canvas: torch.Tensor,
+        attend: torch.Tensor,
+        previous: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Rows of unlike widths in one sequence that sees the prefix once; no padding is computed.
+
+        The same function as a batch: positions start anew in each row, and a row sees only itself.
+        """
+        row, column = attend.nonzero(as_tuple=True)
+        same = self._additive(row[:, None] == row[None])
+
+        def over(keys: int) -> torch.Tensor:
+            return torch.nn.functional.pad(same, (keys, 0))[None, None]
+
+        past = prefix.length
+        masks: Masks = {_FULL: over(past), _SLIDING: over(self._kept(past))}
+        guess = None if previous is None else previous[row, column][None]
+        positions = (past + column)[None]
+        cache = _share(_cache_of(prefix))
+        found = self._decode(cache, canvas[row, column][None], masks, positions, guess)
+        logits = found.new_zeros((*canvas.shape, found.shape[-1]))
+        logits[row, column] = found[0]
+        return logits
+
+    def _decode(
+        self,
+        cache: DynamicCache,
+        canvas: torch.Tensor,
+        masks: Masks,
+        positions: torch.Tensor,
+        previous: torch.Tensor | None,
+    ) -> torch.Tensor:
         output = self._model(
-            past_key_values=_share(_cache_of(prefix), rows=rows),
-            decoder_input_ids=canvas.to(self.device),
-            decoder_attention_mask=self._canvas_masks(prefix.length, attend),
+            past_key_values=cache,
+            decoder_input_ids=canvas,
+            decoder_attention_mask=masks,
             decoder_position_ids=positions,
             self_conditioning_logits=previous,
         )
@@ -143,9 +202,8 @@ class DiffusionGemmaDenoiser:
 
         None is "everything there is", and there is nothing but the prefix and the row itself.
         """
-        if attend is None or bool(attend.all()):
+        if attend is None:
             return {_FULL: None, _SLIDING: None}
-        attend = attend.to(self.device)
         width = attend.shape[1]
 
         def over(keys: int) -> torch.Tensor:

@@ -30,6 +30,7 @@ _LINE_ENDS = characters("\n\r\u2028\u2029")
 _MAX_DEPTH = 50
 _CONTROL_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v"}
 _COUNTED = re.compile(r"\{([0-9]{1,6})(,([0-9]{1,6})?)?\}")
+_OPEN_COUNTED = re.compile(r"\{,[0-9]+\}")
 _HEX = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})")
 
 
@@ -165,7 +166,7 @@ class _Parser:
                 return bounds
         counted = _COUNTED.match(self.pattern, self.at)
         if counted is None:
-            if re.compile(r"\{,[0-9]+\}").match(self.pattern, self.at):
+            if _OPEN_COUNTED.match(self.pattern, self.at):
                 self.refuse("'{,n}' means different things in different dialects; write '{0,n}'")
             return None
         least = int(counted[1])

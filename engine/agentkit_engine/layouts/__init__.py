@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from agentkit_engine.errors import CanvasTooShort, LayoutError
@@ -22,7 +23,7 @@ class FormMaker:
 
     def __init__(self, writing: Writing) -> None:
         self._writing = writing
-        makers = {"slots": Slots, "float": Floating}
+        makers: dict[Layout, type[Slots] | type[Floating]] = {"slots": Slots, "float": Floating}
         self._layouts = {name: makers[name](writing) for name in writing.dialect.layouts}
         self._kept: dict[Any, Form] = {}
 
@@ -56,7 +57,8 @@ class FormMaker:
         """Free text that ends the turn."""
         room = self._writing.canvas_length - 1
         width = min(self._writing.dialect.answer_width or room, room)
-        return self.template(Template.text(width), layout=layout, width=None)
+        form = self.template(Template.text(width), layout=layout, width=None)
+        return replace(form, name="answer")
 
     def _layout(self, wanted: Layout | None) -> Slots | Floating:
         known = self._writing.dialect.layouts

@@ -1,42 +1,44 @@
-"""`python -m agentkit_engine.training`: train, evaluate or export the embedded checkpoint, show the corpus."""
+"""`python -m agentkit_engine.training`: train, evaluate or export a checkpoint, show the corpus."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Reads the command line and does what it says."""
     parser = argparse.ArgumentParser(prog="python -m agentkit_engine.training", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="train, or go on training, in a folder")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    train = subparsers.add_parser("train", help="train, or go on training, in a folder")
     train.add_argument("folder", type=Path)
     train.add_argument("--threads", type=int, default=2)
     train.add_argument("--device", default="cpu")
     _add_recipe(train)
-    samples = commands.add_parser("samples", help="print conversations of the corpus")
+    samples = subparsers.add_parser("samples", help="print conversations of the corpus")
     samples.add_argument("-n", type=int, default=20)
     samples.add_argument("--seed", type=int, default=0)
     samples.add_argument("--held", action="store_true", help="of the held-out part")
-    evaluate = commands.add_parser("evaluate", help="accuracy on conversations training never saw")
+    evaluate = subparsers.add_parser(
+        "evaluate", help="accuracy on conversations training never saw"
+    )
     evaluate.add_argument(
         "checkpoint", nargs="?", default="embedded", help='"embedded" or a folder'
     )
     evaluate.add_argument("--cases", type=int, default=300, help="turns a set")
     evaluate.add_argument("--steps", type=int, nargs="+", default=[1])
     evaluate.add_argument("--threads", type=int, default=2)
-    export = commands.add_parser("export", help="make a training folder the embedded checkpoint")
+    export = subparsers.add_parser("export", help="make a training folder the embedded checkpoint")
     export.add_argument("folder", type=Path)
     export.add_argument(
         "--to", type=Path, default=None, help="another folder than the package's own"
     )
-    arguments = parser.parse_args()
-    {"train": _train, "samples": _samples, "evaluate": _evaluate, "export": _export}[
-        arguments.command
-    ](arguments)
+    arguments = parser.parse_args(argv)
+    commands = {"train": _train, "samples": _samples, "evaluate": _evaluate, "export": _export}
+    commands[arguments.command](arguments)
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """Measures a checkpoint on conversations it never saw, through the engine as users run it.
 
 Every turn of the model in a corpus conversation is a case: the engine decides, and the decision is
-compared with what the corpus says. Held-out conversations use nouns and verbs that training never draws.
+compared with what the corpus says. Held-out conversations call tools whose nouns training never
+draws. Must not know how the checkpoint was trained.
 """
 
 from __future__ import annotations

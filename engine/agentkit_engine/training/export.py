@@ -1,12 +1,15 @@
-"""Turns a training folder into a checkpoint that ships: bf16 weights, tokenizer, dialect, provenance."""
+"""Turns a training folder into a checkpoint that ships: weights, tokenizer, dialect, provenance.
+
+Knows the files of both. Must not know how the weights came about.
+"""
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import DiffusionGemmaForBlockDiffusion
@@ -22,7 +25,7 @@ def embedded_folder() -> Path:
 
 
 def export(run: Path, target: Path) -> None:
-    """Writes the checkpoint of a training folder to `target`.
+    """Writes the checkpoint of a training folder to `target`, its weights in bfloat16.
 
     Raises:
         CheckpointError: the folder holds no trained model.
@@ -33,10 +36,11 @@ def export(run: Path, target: Path) -> None:
             f"{str(run)!r} is no training folder: it has no state.pt; train first"
         )
     target.mkdir(parents=True, exist_ok=True)
-    model = DiffusionGemmaForBlockDiffusion.from_pretrained(run, dtype=torch.float32)
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(target)
+    model: Any = DiffusionGemmaForBlockDiffusion.from_pretrained(run, dtype=torch.float32)
+    model.to(torch.bfloat16).save_pretrained(target)
     for name in _COPIED:
         shutil.copy2(run / name, target / name)
-    saved = torch.load(state, weights_only=True)
-    provenance = {"recipe": saved["recipe"], "progress": saved["progress"]}
+    saved = torch.load(state, weights_only=True, map_location="cpu")
+    # the first runs did not write their recipe down
+    provenance = {"recipe": saved.get("recipe"), "progress": saved["progress"]}
     (target / "training.json").write_text(json.dumps(provenance, indent=2) + "\n")

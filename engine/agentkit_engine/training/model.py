@@ -1,11 +1,14 @@
 """A small DiffusionGemma that can be trained from scratch, and its fused training pass.
 
 `build_model` gives the real transformers class with an initialisation that trains at small size.
-`FusedPass` computes the same function as the class, with the causal encoder and several canvases in one
-sequence: one pass a step instead of one a canvas. A test holds the two equal.
+`FusedPass` computes the same function as the class, with the causal encoder and several canvases in
+one sequence: one pass a step instead of one a canvas. A test holds the two equal. Must not know
+what is on the canvases.
 """
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +18,32 @@ from transformers.models.diffusion_gemma.configuration_diffusion_gemma import (
     DiffusionGemmaTextConfig,
 )
 
+_ROPE = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+    "full_attention": {
+        "rope_type": "proportional",
+        "partial_rotary_factor": 0.25,
+        "rope_theta": 10000.0,
+    },
+}
+# the class always builds a vision tower: as small as it gets, its tokens past the vocabulary
+_VISION = {
+    "model_type": "gemma4_vision", "hidden_size": 16, "intermediate_size": 16,
+    "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 16,
+    "patch_size": 4, "position_embedding_size": 4,
+}  # fmt: skip
+# parts of parameter names: images are never seen, and the expert branch adds nothing
+_FROZEN = ("vision", "expert", "router", "layernorm_2")
+
 
 def small_config(
-    *, vocabulary: int, hidden: int = 192, layers: int = 6, heads: int = 6, key_value_heads: int = 3,
-    head_dim: int = 32, feed_forward: int = 512, canvas: int = 128, context: int = 2048,
+    *, vocabulary: int, hidden: int = 192, layers: int = 6, heads: int = 6,
+    key_value_heads: int = 3, head_dim: int = 32, feed_forward: int = 512, canvas: int = 128,
+    context: int = 2048,
 ) -> DiffusionGemmaConfig:  # fmt: skip
     """A dense text-only configuration; sliding layers see the whole context."""
-    text = DiffusionGemmaTextConfig(
+    text_config: Any = DiffusionGemmaTextConfig  # it takes more than its annotations tell
+    text = text_config(
         vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=feed_forward,
@@ -40,23 +62,11 @@ def small_config(
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=2,
-        rope_parameters={
-            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
-            "full_attention": {
-                "rope_type": "proportional",
-                "partial_rotary_factor": 0.25,
-                "rope_theta": 10000.0,
-            },
-        },
+        rope_parameters=_ROPE,
     )
-    # the class always builds a vision tower: make it as small as it gets, its tokens past the vocabulary
-    vision = dict(
-        model_type="gemma4_vision", hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=1, num_key_value_heads=1, head_dim=16, patch_size=4, position_embedding_size=4,
-    )  # fmt: skip
     return DiffusionGemmaConfig(
         text_config=text,
-        vision_config=vision,
+        vision_config=_VISION,
         canvas_length=canvas,
         boi_token_id=vocabulary + 1,
         eoi_token_id=vocabulary + 2,
@@ -65,13 +75,13 @@ def small_config(
 
 
 def build_model(config: DiffusionGemmaConfig, *, seed: int = 0) -> DiffusionGemmaForBlockDiffusion:
-    """The transformers class with variance-preserving initial weights; frozen parts don't train.
+    """The transformers class with variance-preserving initial weights.
 
     The library's own initialisation (std 0.02, attention scale 1.0) does not train at this size.
     """
     torch.manual_seed(seed)
-    model = DiffusionGemmaForBlockDiffusion(config)
-    text = config.text_config
+    made: Any = DiffusionGemmaForBlockDiffusion  # its constructor is not annotated
+    model, text = made(config), cast(DiffusionGemmaTextConfig, config.text_config)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.Linear):
@@ -82,11 +92,15 @@ def build_model(config: DiffusionGemmaConfig, *, seed: int = 0) -> DiffusionGemm
                 norm.weight.fill_(layer.self_attn.head_dim**-0.25)
             for norm in (layer.post_attention_layernorm, layer.post_feedforward_layernorm):
                 norm.weight.fill_((2 * text.num_hidden_layers) ** -0.5)
-            layer.post_feedforward_layernorm_2.weight.zero_()  # the expert branch adds nothing: dense
-    frozen = ("vision", "expert", "router", "layernorm_2")
+            layer.post_feedforward_layernorm_2.weight.zero_()  # so the expert branch adds nothing
+    freeze(model)
+    return cast(DiffusionGemmaForBlockDiffusion, model)
+
+
+def freeze(model: DiffusionGemmaForBlockDiffusion) -> None:
+    """Says which parameters train: all that text goes through."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(part in name for part in frozen))
-    return model
+        parameter.requires_grad_(not any(part in name for part in _FROZEN))
 
 
 class FusedPass(nn.Module):
@@ -94,8 +108,9 @@ class FusedPass(nn.Module):
 
     def __init__(self, model: DiffusionGemmaForBlockDiffusion) -> None:
         super().__init__()
-        self.model = model
-        self.text = model.config.text_config
+        self.model: Any = model  # its parts are of types that torch does not tell
+        self.text = cast(DiffusionGemmaTextConfig, model.config.text_config)
+        self._kinds = list(self.text.layer_types or ())
 
     def forward(
         self,
@@ -130,7 +145,7 @@ class FusedPass(nn.Module):
         hidden = torch.cat((context, _rms(block)), 1)
         rotations = self._rotations(positions, dtype)
         for index, layer in enumerate(decoder.layers):
-            hidden = self._layer(layer, hidden, rotations[self.text.layer_types[index]], mask)
+            hidden = self._layer(layer, hidden, rotations[self._kinds[index]], mask)
         return _rms(hidden, decoder.norm.weight)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -141,14 +156,14 @@ class FusedPass(nn.Module):
     def _rotations(self, positions: Tensor, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
         rotary = self.model.model.decoder.rotary_emb
         found: dict[str, tuple[Tensor, Tensor]] = {}
-        for kind in set(self.text.layer_types):
+        for kind in set(self._kinds):
             angles = positions[..., None].float() * getattr(rotary, f"{kind}_inv_freq").float()
             angles = torch.cat((angles, angles), -1)[:, None]
             found[kind] = angles.cos().to(dtype), angles.sin().to(dtype)
         return found
 
     def _layer(
-        self, layer: nn.Module, hidden: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor
+        self, layer: Any, hidden: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor
     ) -> Tensor:
         attention = layer.self_attn
         batch, length, _ = hidden.shape

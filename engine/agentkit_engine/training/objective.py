@@ -1,16 +1,18 @@
 """The DiffusionGemma objective over the very canvases the engine builds.
 
-For every turn of the model in a conversation there is a choice canvas, and a canvas for the call's slots,
-for the answer, or for the whole call written freely. Loss: cross-entropy at the free positions (uniform
-corruption, or the mask token) plus next-token loss of the causal encoder on what the model says.
+For every turn of the model in a conversation there is a choice canvas, and a canvas for the call's
+slots, for the answer, or for the whole call written freely. Loss: cross-entropy at the free
+positions (uniform corruption, or the mask token) plus next-token loss of the causal encoder on what
+the model says. Must not know optimisers or files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,6 +28,8 @@ from agentkit_engine.training.model import FusedPass
 
 _ANSWER_WIDTHS = (24, 32, 48, 64)
 _FREE_WIDTHS = (32, 48, 64)
+_FREE_SHARE = 0.15  # how often a call is written freely, too
+_EXACT_SHARE = 0.6  # how often slots are as wide as the engine makes them, not wider or narrower
 _PURE_NOISE = 0.5  # how often a canvas starts as nothing but noise, as the first denoise step does
 _LATER_FILLER = 0.1  # weight of filler behind the first: easy, and most of a slot
 _NOWHERE = 10**6
@@ -56,6 +60,7 @@ class Example:
 
     @property
     def size(self) -> int:
+        """Tokens and canvas positions together."""
         return len(self.tokens) + sum(len(block.tokens) for block in self.blocks)
 
 
@@ -63,11 +68,10 @@ class Canvases:
     """Turns conversations into examples, with one tokenizer and dialect."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, dialect: Dialect) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer: Any = tokenizer  # annotated for every kind of input at once
         self._symbols = {bytes([byte]): token.encode() for byte, token in GEMMA.symbols.items()}
-        ids = tokenizer.convert_tokens_to_ids
-        self.filler, self.absent = ids(dialect.filler), ids(dialect.absent)
-        self.mask, self.end = ids(dialect.mask), ids(dialect.end)
+        self.filler, self.absent = self._id(dialect.filler), self._id(dialect.absent)
+        self.mask, self.end = self._id(dialect.mask), self._id(dialect.end)
         self._string_width = dialect.string_width
         self._open, self._close = dialect.call_open.encode(), dialect.call_close.encode()
 
@@ -75,9 +79,13 @@ class Canvases:
         """Surface bytes to token ids; symbols become their special tokens."""
         for symbol, token in self._symbols.items():
             surface = surface.replace(symbol, token)
-        return self._tokenizer._tokenizer.encode(surface.decode(), add_special_tokens=False).ids
+        backend = self._tokenizer.backend_tokenizer
+        return list(backend.encode(surface.decode(), add_special_tokens=False).ids)
 
-    def render(self, conversation: Conversation, upto: int, *, prompt: bool = True) -> list[int]:
+    def _id(self, token: str | None) -> int:
+        return int(self._tokenizer.convert_tokens_to_ids(token))
+
+    def _render(self, conversation: Conversation, upto: int, *, prompt: bool = True) -> list[int]:
         """The first `upto` messages, with `prompt` ready for the model to speak."""
         text = self._tokenizer.apply_chat_template(
             conversation.messages[:upto],
@@ -91,7 +99,7 @@ class Canvases:
         """All canvases of one conversation over one encoder sequence."""
         if conversation.extraction is not None:
             task = conversation.extraction
-            prompt = self.render(conversation, len(conversation.messages))
+            prompt = self._render(conversation, len(conversation.messages))
             schema = task.tool["function"]["parameters"]
             block = self._slots(schema, task.arguments, len(prompt), random)
             return Example(tuple(prompt), tuple(filter(None, [block])), ())
@@ -101,8 +109,8 @@ class Canvases:
         for index, message in enumerate(conversation.messages):
             if message["role"] != "assistant":
                 continue
-            prompt = self.render(conversation, index)
-            tokens = self.render(conversation, index + 1, prompt=False)
+            prompt = self._render(conversation, index)
+            tokens = self._render(conversation, index + 1, prompt=False)
             if tokens[: len(prompt)] != prompt:
                 raise ValueError("the chat template does not extend its own prompt")
             spoken.append((len(prompt), len(tokens)))
@@ -112,24 +120,17 @@ class Canvases:
     def _turn(
         self, conversation: Conversation, message: dict[str, Any], at: int, random: Random
     ) -> list[Block]:
-        calls = message.get("tool_calls") or [None]
-        call = calls[0]["function"] if calls[0] else None
-        found = [self._choice(conversation, call["name"] if call else None, at, random)]
-        if call is None:
-            found.append(self._answer(message["content"], at, random))
-            return found
-        tool = next(
-            t["function"] for t in conversation.tools if t["function"]["name"] == call["name"]
-        )
-        if random.random() < 0.15:
+        if not message.get("tool_calls"):
+            choice = self._choice(conversation, None, at, random)
+            return [choice, self._answer(message["content"], at, random)]
+        call = message["tool_calls"][0]["function"]
+        found = [self._choice(conversation, call["name"], at, random)]
+        if random.random() < _FREE_SHARE:
             found.append(self._free(call, at, random))
-        block = self._slots(
-            tool["parameters"],
-            call["arguments"],
-            at,
-            random,
-            around=(self._open + call["name"].encode(), self._close),
-        )
+        tools = (tool["function"] for tool in conversation.tools)
+        schema = next(tool["parameters"] for tool in tools if tool["name"] == call["name"])
+        around = (self._open + call["name"].encode(), self._close)
+        block = self._slots(schema, call["arguments"], at, random, around=around)
         return [*found, block] if block else found
 
     def _choice(
@@ -137,9 +138,9 @@ class Canvases:
     ) -> Block:
         names = [self.encode(tool["function"]["name"].encode()) for tool in conversation.tools]
         chosen = [self.absent] if name is None else self.encode(name.encode())
-        width = max(map(len, [chosen, *names])) + (
-            random.randint(0, 2) if random.random() < 0.4 else 0
-        )
+        width = max(map(len, [chosen, *names]))
+        if random.random() < 0.4:
+            width += random.randint(0, 2)
         padded = chosen + [self.filler] * (width - len(chosen))
         opening = self.encode(self._open)
         return Block(at, (*opening, *padded), (False,) * len(opening) + (True,) * width)
@@ -163,7 +164,7 @@ class Canvases:
         around: tuple[bytes, bytes] = (b"", b""),
     ) -> Block | None:  # fmt: skip
         values = _by_path(arguments)
-        exact = random.random() < 0.6
+        exact = random.random() < _EXACT_SHARE
 
         def width_of(hole: Hole) -> int:
             typical = slot_width(
@@ -217,7 +218,12 @@ class Batch:
 
     @property
     def tokens(self) -> int:
+        """Positions that a pass computes, padding included."""
         return self.encoded.numel() + self.clean.numel()
+
+    def to(self, device: str) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def collate(
@@ -248,15 +254,15 @@ def collate(
     )
 
 
+_Row: TypeAlias = tuple[
+    list[int], list[int], list[int], list[float], list[int], list[int], list[int]
+]  # encoded, clean, noisy, weight, positions, limit, block
+
+
 def _row(
-    example: Example,
-    canvases: Canvases,
-    longest: int,
-    widest: int,
-    vocabulary: int,
-    mask_share: float,
-    random: Random,
-) -> tuple[list[int], list[int], list[int], list[float], list[int], list[int], list[int]]:
+    example: Example, canvases: Canvases, longest: int, widest: int, vocabulary: int,
+    mask_share: float, random: Random,
+) -> _Row:  # fmt: skip
     clean: list[int] = []
     noisy: list[int] = []
     weight: list[float] = []
@@ -264,17 +270,9 @@ def _row(
     limit = [0] * longest  # how much of the encoder a position sees; encoder positions are causal
     block = [0] * longest  # which canvas a position belongs to; 0 is the encoder, -1 padding
     for number, piece in enumerate(example.blocks, 1):
-        level = 1.0 if random.random() < _PURE_NOISE else random.random()
-        masked = random.random() < mask_share
-        previous = -1
-        for token, free in zip(piece.tokens, piece.free, strict=True):
-            corrupt = free and random.random() < level
-            noise = canvases.mask if masked else random.randrange(vocabulary)
-            noisy.append(noise if corrupt else token)
-            later = token == canvases.filler and previous == canvases.filler
-            weight.append((_LATER_FILLER if later else 1.0) if free else 0.0)
-            previous = token
         clean += piece.tokens
+        noisy += _corrupted(piece, canvases.mask, vocabulary, mask_share, random)
+        weight += _weights(piece, canvases.filler)
         positions += range(piece.at, piece.at + len(piece.tokens))
         limit += [piece.at] * len(piece.tokens)
         block += [number] * len(piece.tokens)
@@ -291,6 +289,31 @@ def _row(
     )
 
 
+def _corrupted(
+    piece: Block, mask: int, vocabulary: int, mask_share: float, random: Random
+) -> list[int]:
+    """The canvas with some free positions replaced by the mask token or by random tokens."""
+    level = 1.0 if random.random() < _PURE_NOISE else random.random()
+    masked = random.random() < mask_share
+    found: list[int] = []
+    for token, free in zip(piece.tokens, piece.free, strict=True):
+        corrupt = free and random.random() < level
+        noise = mask if masked else random.randrange(vocabulary)
+        found.append(noise if corrupt else token)
+    return found
+
+
+def _weights(piece: Block, filler: int) -> list[float]:
+    """What each position counts: pins nothing, filler behind filler little."""
+    found: list[float] = []
+    previous = -1
+    for token, free in zip(piece.tokens, piece.free, strict=True):
+        later = token == filler and previous == filler
+        found.append((_LATER_FILLER if later else 1.0) if free else 0.0)
+        previous = token
+    return found
+
+
 def _mask(limit: Tensor, block: Tensor, encoded: int) -> Tensor:
     """Causal among the encoder's tokens; a canvas sees its prompt and the whole of itself."""
     total = limit.shape[1]
@@ -298,7 +321,7 @@ def _mask(limit: Tensor, block: Tensor, encoded: int) -> Tensor:
     query_encodes, key_encodes = key[:, None] < encoded, key[None] < encoded
     causal = query_encodes & key_encodes & (key[None] <= key[:, None])
     prompt = ~query_encodes & key_encodes & (key[None] < limit[..., None])
-    same = (block[..., None] == block[:, None]) & ~query_encodes & ~key_encodes
+    same = (block[..., None] == block[:, None]) & ~key_encodes
     return (causal | prompt | same)[:, None]
 
 
@@ -312,14 +335,14 @@ class Losses:
 
 
 def losses(
-    fused: FusedPass, batch: Batch, *, condition: bool, causal_weight: float = 1.0,
-    autocast: Callable[[], Any],
+    fused: FusedPass, batch: Batch, *, condition: bool,
+    autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Losses:  # fmt: skip
-    """One training pass; with `condition` the canvas first sees its own first guess.
+    """One training pass; with `condition` the canvas first sees its own first guess
+    (self-conditioning).
 
     Args:
-        condition: run a pass without gradient and feed its soft embeddings back (self-conditioning).
-        causal_weight: weight of the encoder's next-token loss.
+        condition: run a pass without gradient and feed its soft embeddings back.
         autocast: gives the precision context.
     """
     width = batch.encoded.shape[1]
@@ -338,7 +361,7 @@ def losses(
         causal = F.cross_entropy(
             fused.logits(hidden[rows, at]), batch.encoded[rows, at + 1], reduction="sum"
         ) / max(1, len(at))  # a batch may hold nothing that the model says
-    return Losses(denoise + causal_weight * causal, denoise.item(), causal.item())
+    return Losses(denoise + causal, denoise.item(), causal.item())
 
 
 @torch.no_grad()

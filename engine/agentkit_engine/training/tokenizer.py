@@ -1,13 +1,15 @@
-"""The embedded checkpoint's tokenizer: byte-level BPE whose merges never cross a class of characters.
+"""The embedded checkpoint's tokenizer: byte-level BPE whose merges never leave a word part.
 
 Letters merge within a word part; digits, spaces and punctuation stay alone. So a value has the same
-tokens in the request and in its slot, and copying it is an identity on tokens.
+tokens in the request and in its slot, and copying it is an identity on tokens. Must not know what
+the texts are that it learns from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import Any, cast
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -42,10 +44,11 @@ def train_tokenizer(texts: Iterator[str], *, vocabulary: int) -> PreTrainedToken
             show_progress=False,
         ),
     )
-    wrapped = PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast  # not annotated
+    wrapped = fast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, bos_token=BOS, unk_token=UNKNOWN
     )
     wrapped.chat_template = (
         files("agentkit_engine.training").joinpath("chat_template.jinja").read_text("utf-8")
     )
-    return wrapped
+    return cast(PreTrainedTokenizerFast, wrapped)

@@ -1,4 +1,7 @@
-"""Trains the embedded checkpoint from nothing, on a corpus made as it goes; resumes where it stopped."""
+"""Trains the embedded checkpoint from nothing, on a corpus made as it goes; resumes where it was.
+
+Knows optimisers, the clock and the files of a training folder. Must not know how a loss is made.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ import torch
 from transformers import DiffusionGemmaForBlockDiffusion, PreTrainedTokenizerFast
 
 from agentkit_engine.dialect import Dialect
-from agentkit_engine.training.corpus.conversations import corpus
-from agentkit_engine.training.model import FusedPass, build_model, small_config
+from agentkit_engine.training.corpus.conversations import Conversation, corpus
+from agentkit_engine.training.model import FusedPass, build_model, freeze, small_config
 from agentkit_engine.training.objective import Batch, Canvases, Example, Losses, collate, losses
 from agentkit_engine.training.tokenizer import ABSENT, FILLER, MASK, train_tokenizer
 
@@ -28,10 +31,17 @@ _SAVE_EVERY = 240.0  # seconds
 _WARM_UP = 100  # steps
 _DECAY_FROM = 0.45  # share of the time after which the learning rate falls to nothing
 _LONGEST = 420  # tokens of an encoded conversation
+_TEXTS = 20_000  # conversations that the tokenizer learns from
 
 DIALECT = Dialect(
-    layouts=("slots", "float"), start="mask", filler=FILLER, absent=ABSENT, mask=MASK, pad=FILLER, answer_width=64
-)  # fmt: skip
+    layouts=("slots", "float"),
+    start="mask",
+    filler=FILLER,
+    absent=ABSENT,
+    mask=MASK,
+    pad=FILLER,
+    answer_width=64,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +121,7 @@ class Trainer:
         return self.progress.seconds / (self.recipe.minutes * 60)
 
     def save(self) -> None:
-        """Writes weights and state; what is there is replaced only when all is written."""
+        """Writes weights and state; the state that is there is replaced only by a whole one."""
         self.model.save_pretrained(self.folder)
         state = {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -126,6 +136,7 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rate()
+        batch = batch.to(self.device)
         found = losses(self.fused, batch, condition=condition, autocast=self._autocast)
         found.total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -142,7 +153,7 @@ class Trainer:
         return self.recipe.learning_rate * warm * max(0.01, decay)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device, torch.bfloat16)
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
     def _batches(self, random: Random) -> Iterator[Batch]:
         size = self.recipe.batch
@@ -182,15 +193,17 @@ class Trainer:
             log.write(json.dumps(line) + "\n")
         left = self.recipe.minutes - p.seconds / 60
         print(
-            f"{self.share:5.1%}  step {p.step}  denoise {line['denoise']:.3f}  causal {line['causal']:.3f}  "
+            f"{self.share:5.1%}  step {p.step}  "
+            f"denoise {line['denoise']:.3f}  causal {line['causal']:.3f}  "
             f"{p.tokens / max(p.seconds, 1):,.0f} tokens/s  {left:.0f} min left",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         if (self.folder / "tokenizer.json").exists():
             return PreTrainedTokenizerFast.from_pretrained(self.folder)
-        texts = (_text(c) for c in islice(corpus(self.recipe.seed - 1), 20_000))
+        texts = (_text(c) for c in islice(corpus(self.recipe.seed - 1), _TEXTS))
         tokenizer = train_tokenizer(texts, vocabulary=self.recipe.vocabulary)
         tokenizer.save_pretrained(self.folder)
         (self.folder / "agentkit.json").write_text(DIALECT.to_json())
@@ -198,31 +211,34 @@ class Trainer:
 
     def _model(self) -> DiffusionGemmaForBlockDiffusion:
         if (self.folder / "model.safetensors").exists():
-            loaded = DiffusionGemmaForBlockDiffusion.from_pretrained(
+            stored: Any = DiffusionGemmaForBlockDiffusion.from_pretrained(
                 self.folder, dtype=torch.float32
             )
-            template = build_model(loaded.config)  # says which parameters train
-            for mine, theirs in zip(loaded.parameters(), template.parameters(), strict=True):
-                mine.requires_grad_(theirs.requires_grad)
-            return loaded.to(self.device)
+            freeze(stored)
+            return stored.to(self.device)
         recipe = self.recipe
         config = small_config(
-            vocabulary=len(self.tokenizer), hidden=recipe.hidden, layers=recipe.layers, heads=recipe.heads,
-            key_value_heads=recipe.key_value_heads, feed_forward=recipe.feed_forward,
-        )  # fmt: skip
-        return build_model(config, seed=recipe.seed).to(self.device)
+            vocabulary=len(self.tokenizer),
+            hidden=recipe.hidden,
+            layers=recipe.layers,
+            heads=recipe.heads,
+            key_value_heads=recipe.key_value_heads,
+            feed_forward=recipe.feed_forward,
+        )
+        made: Any = build_model(config, seed=recipe.seed)
+        return made.to(self.device)
 
     def _restore(self) -> None:
         path = self.folder / "state.pt"
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         self.progress = Progress(**state["progress"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
 
-def _text(conversation: Any) -> str:
+def _text(conversation: Conversation) -> str:
     """What the tokenizer learns its merges from: every word of a conversation."""
     return json.dumps([conversation.tools, conversation.messages], ensure_ascii=False)
 

@@ -1,0 +1,1 @@
+"""The corpus: made-up conversations about made-up tools, a new one for every draw."""

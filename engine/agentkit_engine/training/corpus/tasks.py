@@ -13,7 +13,6 @@ from typing import Any
 from agentkit_engine.training.corpus import values, words
 from agentkit_engine.training.corpus.values import Argument
 
-
 _OPENINGS = (
     "", "", "", "please ", "I want to ", "can you ", "I need you to ", "could you ", "I'd like to ",
     "hey, ", "let's ",
@@ -109,7 +108,9 @@ def _described(random: Random, argument: Argument) -> dict[str, Any]:
     if random.random() < 0.7:
         return argument.schema
     opening = random.choice(("The", "the", "Which", "what"))
-    text = f"{opening} {values.spoken(argument.name)}{random.choice(('', ' to use', ' of it', '.'))}"
+    text = (
+        f"{opening} {values.spoken(argument.name)}{random.choice(('', ' to use', ' of it', '.'))}"
+    )
     return {**argument.schema, "description": text}
 
 
@@ -151,7 +152,8 @@ def _outcome(random: Random, noun: str) -> tuple[str, str]:
     if draw < 0.12:
         reason = random.choice((
             f"no {noun} found", f"unknown {noun}", f"the {noun} service is not available",
-            f"{values.phrase(random)} is not valid", "permission denied", "timed out after 30 seconds",
+            f"{values.phrase(random)} is not valid", "permission denied",
+            "timed out after 30 seconds",
         ))  # fmt: skip
         return f"error: {reason}", f"That failed: {reason}."
     if draw < 0.5:

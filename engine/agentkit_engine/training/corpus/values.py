@@ -5,8 +5,8 @@ Knows words and JSON Schema. Must not know tools or conversations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -120,19 +120,58 @@ def decimal(random: Random) -> float:
     return round(random.randint(0, 999) + random.randint(1, 99) / 100, random.choice((1, 2))) or 0.5
 
 
-_STRING = {"type": "string"}
-_KINDS: list[tuple[tuple[str, ...], dict[str, Any], Callable[[Random], Any], tuple[str, ...]]] = [
-    (("city", "location", "destination", "place", "town"), _STRING, city, ("in {v}", "to {v}", "near {v}", "for {v}")),
-    (("origin", "source", "departure"), _STRING, city, ("from {v}", "leaving {v}", "starting in {v}")),
-    (("date", "day", "start", "deadline", "due"), {"type": "string", "format": "date"}, date, ("on {v}", "for {v}", "dated {v}", "by {v}")),
-    (("time", "hour", "slot"), _STRING, clock_time, ("at {v}", "around {v}")),
-    (("person", "recipient", "contact", "customer", "assignee", "owner", "name"), _STRING, person, ("for {v}", "with {v}", "to {v}", "for my friend {v}")),
-    (("query", "topic", "subject", "title", "text", "keyword", "message"), _STRING, phrase, ("about {v}", "called {v}", "titled {v}", "regarding {v}", "saying {v}", '"{v}"', "'{v}'")),
-    (("id", "code", "reference", "number", "serial"), _STRING, reference, ("{n} {v}", "with reference {v}", "number {v}")),
-    (("email", "address", "to"), _STRING, email, ("to {v}", "at {v}", "for {v}")),
-    (("path", "file", "filename"), _STRING, path, ("in {v}", "at {v}", "from {v}", "{v}")),
-    (("amount", "price", "budget", "weight", "distance"), {"type": "number"}, decimal, ("of {v}", "worth {v}", "for {v}", "{v} in {n}")),
-]  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Parameters whose name tells what they hold, and how requests say such a value."""
+
+    names: tuple[str, ...]
+    make: Callable[[Random], Any]
+    frames: tuple[str, ...]
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+
+
+_KINDS = (
+    _Kind(
+        ("city", "location", "destination", "place", "town"),
+        city,
+        ("in {v}", "to {v}", "near {v}", "for {v}"),
+    ),
+    _Kind(
+        ("origin", "source", "departure"),
+        city,
+        ("from {v}", "leaving {v}", "starting in {v}"),
+    ),
+    _Kind(
+        ("date", "day", "start", "deadline", "due"),
+        date,
+        ("on {v}", "for {v}", "dated {v}", "by {v}"),
+        {"type": "string", "format": "date"},
+    ),
+    _Kind(("time", "hour", "slot"), clock_time, ("at {v}", "around {v}")),
+    _Kind(
+        ("person", "recipient", "contact", "customer", "assignee", "owner", "name"),
+        person,
+        ("for {v}", "with {v}", "to {v}", "for my friend {v}"),
+    ),
+    _Kind(
+        ("query", "topic", "subject", "title", "text", "keyword", "message"),
+        phrase,
+        ("about {v}", "called {v}", "titled {v}", "regarding {v}", "saying {v}", '"{v}"', "'{v}'"),
+    ),
+    _Kind(
+        ("id", "code", "reference", "number", "serial"),
+        reference,
+        ("{n} {v}", "with reference {v}", "number {v}"),
+    ),
+    _Kind(("email", "address", "to"), email, ("to {v}", "at {v}", "for {v}")),
+    _Kind(("path", "file", "filename"), path, ("in {v}", "at {v}", "from {v}", "{v}")),
+    _Kind(
+        ("amount", "price", "budget", "weight", "distance"),
+        decimal,
+        ("of {v}", "worth {v}", "for {v}", "{v} in {n}"),
+        {"type": "number"},
+    ),
+)
 _GENERAL = (
     "with {n} {v}", "{n} {v}", "{n} is {v}", "{n}: {v}", "set {n} to {v}", "using {v} as {n}",
     "{v} as the {n}", "{n} = {v}",
@@ -156,11 +195,10 @@ def _said(random: Random, name: str, value: Any, frames: tuple[str, ...]) -> str
 
 
 def _semantic(random: Random) -> Argument:
-    names, schema, make, frames = random.choice(_KINDS)
-    name, value = random.choice(names), make(random)
-    return Argument(
-        name, dict(schema), value, _said(random, name, value, (*frames, *frames, *_GENERAL[:4]))
-    )
+    kind = random.choice(_KINDS)
+    name, value = random.choice(kind.names), kind.make(random)
+    frames = (*kind.frames, *kind.frames, *_GENERAL[:4])
+    return Argument(name, dict(kind.schema), value, _said(random, name, value, frames))
 
 
 def _count(random: Random) -> Argument:
@@ -188,20 +226,15 @@ def _enumeration(random: Random) -> Argument:
 def _flag(random: Random) -> Argument:
     name = random.choice(words.BOOLEANS) if random.random() < 0.7 else words.made_up(random)
     value = random.random() < 0.6
-    frames = (
-        ("make it {n}", "with {n}", "{n} please", "{n} on")
-        if value
-        else ("not {n}", "without {n}", "no {n}", "{n} off")
-    )
-    return Argument(name, {"type": "boolean"}, value, _said(random, name, value, frames))
+    on = ("make it {n}", "with {n}", "{n} please", "{n} on")
+    off = ("not {n}", "without {n}", "no {n}", "{n} off")
+    said = _said(random, name, value, on if value else off)
+    return Argument(name, {"type": "boolean"}, value, said)
 
 
 def _items(random: Random) -> Argument:
-    name = (
-        random.choice(("tags", "items", "names", "topics"))
-        if random.random() < 0.6
-        else words.made_up(random)
-    )
+    usual = random.random() < 0.6
+    name = random.choice(("tags", "items", "names", "topics")) if usual else words.made_up(random)
     value = [
         words.made_up(random, 1, 2) if random.random() < 0.4 else random.choice(words.THINGS)
         for _ in range(random.randint(1, 3))
@@ -212,8 +245,8 @@ def _items(random: Random) -> Argument:
 
 
 def _made_up(random: Random) -> Argument:
-    name = words.made_up(random) + (
-        f"_{random.choice(words.NOUNS)}" if random.random() < 0.3 else ""
-    )
+    name = words.made_up(random)
+    if random.random() < 0.3:
+        name += f"_{random.choice(words.NOUNS)}"
     value = random.choice((phrase, city, reference, person))(random)
     return Argument(name, {"type": "string"}, value, _said(random, name, value, _GENERAL))

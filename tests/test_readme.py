@@ -1,0 +1,53 @@
+"""Every Python snippet of the README does what it says; the ones for a GPU at least compile."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+GPU = "# needs a GPU"
+
+
+def printed(snippet: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Runs a snippet as a program; what it prints."""
+    exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+    return capsys.readouterr().out
+
+
+def test_the_agent(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(SNIPPETS[0], capsys)
+    assert "{'city': 'Lisbon', 'people': 4}" in out
+    assert out.strip().endswith("2")  # a forward for the call, one for the answer
+
+
+def test_the_infill(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(SNIPPETS[1], capsys)
+    assert "{'city': 'Lisbon', 'people': 4}" in out
+    assert out.strip().endswith("1")
+
+
+def test_what_needs_a_gpu_compiles() -> None:
+    assert [GPU in snippet for snippet in SNIPPETS] == [False, False, True]
+    ast.parse(SNIPPETS[2])
+
+
+def test_no_figure_is_left_open() -> None:
+    assert re.findall(r"@[A-Z]+@", README) == []
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (Path(__file__).parents[1] / target).exists()
+
+
+@pytest.mark.parametrize("room", re.findall(r"^\| `([^|]*)` \|", README, re.MULTILINE))
+def test_the_rooms_exist(room: str) -> None:
+    first, *others = room.split("`, `")
+    base = Path(__file__).parents[1]
+    assert (base / first).exists()
+    assert all((base / "engine/agentkit_engine" / other).exists() for other in others)
