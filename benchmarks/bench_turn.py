@@ -29,13 +29,13 @@ MOST_TOKENS = 128
 @torch.inference_mode()
 def left_to_right(engine: Engine, case: Case) -> tuple[float, int, str]:
     """Seconds behind the prompt, forwards, and the text of a greedy causal decode."""
-    checkpoint = engine.checkpoint
+    checkpoint = engine.runtime.checkpoint
     model: Any = checkpoint.model
     messages, tools = case.conversation.messages[: case.before], case.conversation.tools
     prompt = render_prompt(checkpoint.tokenizer, messages, tools)
     stops = {checkpoint.tokens.call_close[0], checkpoint.tokens.end}
     cache = DynamicCache(config=model.config.text_config)
-    device = engine.denoiser.device
+    device = engine.runtime.denoiser.device
 
     def following(tokens: list[int]) -> int:
         ids = torch.tensor([tokens], device=device)
@@ -54,10 +54,10 @@ def left_to_right(engine: Engine, case: Case) -> tuple[float, int, str]:
 def is_right(engine: Engine, case: Case, text: str) -> bool:
     """Whether the text is the expected call, character for character."""
     call = case.expected["tool_calls"][0]["function"]
-    written = engine.syntax.dumps(call["arguments"])
-    for byte, token in engine.syntax.symbols.items():
+    written = engine.runtime.syntax.dumps(call["arguments"])
+    for byte, token in engine.runtime.syntax.symbols.items():
         written = written.replace(bytes([byte]), token.encode())
-    dialect = engine.checkpoint.dialect
+    dialect = engine.runtime.checkpoint.dialect
     return text == f"{dialect.call_open}{call['name']}{written.decode()}{dialect.call_close}"
 
 
@@ -116,7 +116,7 @@ def main() -> None:
         "time ratio",
         "exact call",
         title=f"{platform.processor() or platform.machine()}, {arguments.threads} threads, "
-        f"{engine.denoiser.device}; medians of {arguments.count} turns; ours / peer",
+        f"{engine.runtime.denoiser.device}; medians of {arguments.count} turns; ours / peer",
     )
     for name in ("shipped tools", "made-up tools, held-out words"):
         table.add_row(*measure(engine, name, arguments.count))

@@ -20,6 +20,7 @@ from agentkit_engine import (
     EngineError,
     Template,
     TemplateError,
+    UnsupportedSchema,
 )
 from agentkit_engine.checkpoint import Checkpoint
 
@@ -58,7 +59,7 @@ def counted(engine: Engine) -> Generator[list[int]]:
     def count(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
         rows.append(kwargs["decoder_input_ids"].numel())
 
-    hook = engine.checkpoint.model.register_forward_pre_hook(count, with_kwargs=True)
+    hook = engine.runtime.checkpoint.model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         yield rows
     finally:
@@ -81,7 +82,7 @@ async def test_a_whole_turn_is_one_forward_over_all_rows(engine: Engine) -> None
     await session.extend("weather in Paris, please")
     with counted(engine) as rows:
         decision = await session.decide(CALLS)
-    forms = engine.turn(CALLS)
+    forms = engine.runtime.turn(CALLS)
     assert len(forms) == 5  # the choice, three calls, the answer
     assert rows == [sum(form.width for form in forms)]
     assert decision.forwards == 1
@@ -138,7 +139,7 @@ def test_extending_gives_what_encoding_from_scratch_gives(engine: Engine) -> Non
 
 def test_only_new_tokens_are_encoded(engine: Engine) -> None:
     lengths: list[int] = []
-    encoder = engine.checkpoint.model.model.encoder
+    encoder = engine.runtime.checkpoint.model.model.encoder
     hook = encoder.register_forward_pre_hook(
         lambda _, __, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
@@ -185,7 +186,7 @@ async def test_cancelling_ends_within_one_step(engine: Engine) -> None:
         with anyio.move_on_after(0.05) as scope:
             await session.infill(Template.json_schema(SCHEMA), steps=100_000)
         assert scope.cancelled_caught
-        with engine.lock:  # the worker lets go of the engine when its step is over
+        with engine.runtime.lock:  # the worker lets go of the engine when its step is over
             done = len(rows)
         await anyio.sleep(0.05)
         assert len(rows) == done < 100_000
@@ -229,6 +230,14 @@ def test_bad_requests_are_named(engine: Engine) -> None:
         session.extend_sync({"content": "hello"})
 
 
+def test_a_call_that_cannot_be_guaranteed_is_named(engine: Engine) -> None:
+    schema = {"type": "array", "uniqueItems": True}
+    with pytest.raises(UnsupportedSchema) as caught:
+        engine.prepare({"fine": SCHEMA, "pick": {"type": "object", "properties": {"a": schema}}})
+    assert (caught.value.keyword, caught.value.pointer) == ("uniqueItems", "/properties/a")
+    assert "'pick'" in caught.value.__notes__[0]
+
+
 def test_a_template_that_is_all_literal_costs_no_forward(engine: Engine) -> None:
     session = engine.session()
     session.extend_sync("hello")
@@ -250,7 +259,7 @@ def test_a_stock_checkpoint_starts_from_random_tokens(tiny_checkpoint: Checkpoin
     dialect = replace(tiny_checkpoint.dialect, layouts=("float",), start="uniform")
     engine = Engine(replace(tiny_checkpoint, dialect=dialect))
     seen: list[torch.Tensor] = []
-    hook = engine.checkpoint.model.register_forward_pre_hook(
+    hook = engine.runtime.checkpoint.model.register_forward_pre_hook(
         lambda _, __, kwargs: seen.append(kwargs["decoder_input_ids"].clone()), with_kwargs=True
     )
     try:

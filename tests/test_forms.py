@@ -98,7 +98,9 @@ def fill(
     engine: Engine, form: Form, *, seed: int, steps: int = 1
 ) -> tuple[Any, Denoising, RandomDenoiser]:
     """The value of a form filled from random logits."""
-    noise = RandomDenoiser(engine.denoiser.vocab_size, spread=(0.5, 3.0, 12.0)[seed % 3], seed=seed)
+    noise = RandomDenoiser(
+        engine.runtime.denoiser.vocab_size, spread=(0.5, 3.0, 12.0)[seed % 3], seed=seed
+    )
     denoising = Denoising(
         noise, Prefix((1,), None), [form], start=None, pad=0, seed=seed, clock=Clock()
     )
@@ -113,7 +115,7 @@ def test_a_thousand_random_fillings_are_all_valid(
 ) -> None:
     """12 schemas x 2 layouts x 45 seeds = 1,080 fillings, checked apart from the form's gate."""
     schema = SCHEMAS[name]
-    form = engine.forms.template(Template.json_schema(schema), layout=layout, width=None)
+    form = engine.runtime.forms.template(Template.json_schema(schema), layout=layout, width=None)
     validator = jsonschema.Draft202012Validator(
         schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
     )
@@ -125,17 +127,17 @@ def test_a_thousand_random_fillings_are_all_valid(
 
 @pytest.mark.parametrize("layout", ["slots", "float"])
 def test_calls_read_back_as_their_arguments(engine: Engine, layout: Layout) -> None:
-    form = engine.forms.call("weather", SCHEMAS["weather"], layout=layout)
+    form = engine.runtime.forms.call("weather", SCHEMAS["weather"], layout=layout)
     for seed in range(20):
         value, denoising, _ = fill(engine, form, seed=seed)
         jsonschema.validate(value, SCHEMAS["weather"])
         row = denoising.filled(0).tokens
-        opening = engine.checkpoint.tokens.call_open
+        opening = engine.runtime.checkpoint.tokens.call_open
         assert row[: len(opening)] == opening
 
 
 def test_pins_hold_at_every_input_and_in_what_comes_out(engine: Engine) -> None:
-    form = engine.forms.call("weather", SCHEMAS["weather"], layout="slots")
+    form = engine.runtime.forms.call("weather", SCHEMAS["weather"], layout="slots")
     pinned = [(place, token) for place, token in enumerate(form.tokens) if token is not None]
     for seed in range(10):
         _, denoising, noise = fill(engine, form, seed=seed, steps=4)
@@ -145,10 +147,10 @@ def test_pins_hold_at_every_input_and_in_what_comes_out(engine: Engine) -> None:
 
 
 def test_every_draft_is_valid(engine: Engine) -> None:
-    form = engine.forms.template(
+    form = engine.runtime.forms.template(
         Template.json_schema(SCHEMAS["nested"]), layout="slots", width=None
     )
-    noise = RandomDenoiser(engine.denoiser.vocab_size, spread=3.0, seed=1)
+    noise = RandomDenoiser(engine.runtime.denoiser.vocab_size, spread=3.0, seed=1)
     denoising = Denoising(noise, Prefix((1,), None), [form], start=5, pad=0, seed=1, clock=Clock())
     drafts: list[Any] = []
 
@@ -163,7 +165,7 @@ def test_every_draft_is_valid(engine: Engine) -> None:
 
 
 def test_a_share_of_the_free_positions_is_accepted_and_pins_do_not_count(engine: Engine) -> None:
-    form = engine.forms.template(
+    form = engine.runtime.forms.template(
         Template.json_schema(SCHEMAS["weather"]), layout="slots", width=None
     )
     free = sum(token is None for token in form.tokens)
@@ -174,17 +176,21 @@ def test_a_share_of_the_free_positions_is_accepted_and_pins_do_not_count(engine:
 
 
 def test_the_same_seed_gives_the_same_filling(engine: Engine) -> None:
-    form = engine.forms.template(Template.json_schema(SCHEMAS["list"]), layout="slots", width=None)
+    form = engine.runtime.forms.template(
+        Template.json_schema(SCHEMAS["list"]), layout="slots", width=None
+    )
     assert fill(engine, form, seed=4, steps=3)[0] == fill(engine, form, seed=4, steps=3)[0]
 
 
 @pytest.mark.parametrize("layout", ["slots", "float"])
 def test_choices_patterns_and_text(engine: Engine, layout: Layout) -> None:
-    options = engine.forms.template(
+    options = engine.runtime.forms.template(
         Template.choice(["red", "dark green"]), layout=layout, width=None
     )
-    pattern = engine.forms.template(Template.regex("[0-9]{3}-[a-z]+"), layout=layout, width=None)
-    text = engine.forms.template(Template.text(6), layout=layout, width=None)
+    pattern = engine.runtime.forms.template(
+        Template.regex("[0-9]{3}-[a-z]+"), layout=layout, width=None
+    )
+    text = engine.runtime.forms.template(Template.text(6), layout=layout, width=None)
     for seed in range(10):
         assert fill(engine, options, seed=seed)[0] in {"red", "dark green"}
         found = fill(engine, pattern, seed=seed)[0]
@@ -196,7 +202,7 @@ def test_choices_patterns_and_text(engine: Engine, layout: Layout) -> None:
 
 def test_the_choice_between_calls_is_a_distribution(engine: Engine) -> None:
     for layout in ("slots", "float"):
-        form = engine.forms.choice(("add", "add_item", "remove"), layout=layout)
+        form = engine.runtime.forms.choice(("add", "add_item", "remove"), layout=layout)
         _, denoising, _ = fill(engine, form, seed=3)
         options = denoising.filled(0).options
         assert len(options) == 4  # and none of them
@@ -206,7 +212,7 @@ def test_the_choice_between_calls_is_a_distribution(engine: Engine) -> None:
 def test_a_canvas_too_short_says_how_many_tokens_it_needs(engine: Engine) -> None:
     template = Template.json_schema({"type": "string", "minLength": 40, "maxLength": 40})
     with pytest.raises(CanvasTooShort) as caught:
-        engine.forms.template(template, layout="slots", width=4)
+        engine.runtime.forms.template(template, layout="slots", width=4)
     assert caught.value.available == 4
     assert caught.value.needed > 4
     assert str(caught.value.needed) in str(caught.value)
@@ -214,8 +220,8 @@ def test_a_canvas_too_short_says_how_many_tokens_it_needs(engine: Engine) -> Non
 
 def test_slots_shrink_before_they_fail(engine: Engine) -> None:
     template = Template.json_schema(SCHEMAS["nested"])
-    wide = engine.forms.template(template, layout="slots", width=None)
-    narrow = engine.forms.template(template, layout="slots", width=wide.width - 6)
+    wide = engine.runtime.forms.template(template, layout="slots", width=None)
+    narrow = engine.runtime.forms.template(template, layout="slots", width=wide.width - 6)
     assert narrow.width <= wide.width - 6
     jsonschema.validate(fill(engine, narrow, seed=0)[0], SCHEMAS["nested"])
 
@@ -227,17 +233,17 @@ def test_what_cannot_be_guaranteed_is_refused_by_keyword_and_pointer(engine: Eng
         "required": ["a/b"],
     }
     with pytest.raises(UnsupportedSchema) as caught:
-        engine.forms.call("tool", schema, layout="slots")
+        engine.runtime.forms.call("tool", schema, layout="slots")
     assert (caught.value.keyword, caught.value.pointer) == ("uniqueItems", "/properties/a~1b")
 
 
 def test_a_schema_without_any_value_is_refused(engine: Engine) -> None:
     impossible = {"type": "integer", "minimum": 3, "maximum": 2}
     with pytest.raises(UnsatisfiableSchema):
-        engine.forms.template(Template.json_schema(impossible), layout="slots", width=None)
+        engine.runtime.forms.template(Template.json_schema(impossible), layout="slots", width=None)
     required = {"type": "object", "properties": {"a": impossible}, "required": ["a"]}
     with pytest.raises(UnsatisfiableSchema):
-        engine.forms.template(Template.json_schema(required), layout="slots", width=None)
+        engine.runtime.forms.template(Template.json_schema(required), layout="slots", width=None)
 
 
 def test_an_optional_key_that_nothing_fits_is_always_absent(engine: Engine) -> None:
@@ -245,7 +251,7 @@ def test_an_optional_key_that_nothing_fits_is_always_absent(engine: Engine) -> N
         "type": "object",
         "properties": {"a": {"type": "integer", "minimum": 3, "maximum": 2}},
     }
-    form = engine.forms.template(Template.json_schema(schema), layout="slots", width=None)
+    form = engine.runtime.forms.template(Template.json_schema(schema), layout="slots", width=None)
     assert form.read([token or 0 for token in form.tokens]) == {}
 
 
@@ -256,5 +262,5 @@ def test_a_layout_the_checkpoint_does_not_know_is_an_error(tiny_checkpoint: Chec
         replace(tiny_checkpoint, dialect=replace(tiny_checkpoint.dialect, layouts=("float",)))
     )
     with pytest.raises(LayoutError, match="'float'"):
-        stock.forms.template(Template.text(3), layout="slots", width=None)
-    assert stock.forms.template(Template.text(3), layout=None, width=None).width == 16
+        stock.runtime.forms.template(Template.text(3), layout="slots", width=None)
+    assert stock.runtime.forms.template(Template.text(3), layout=None, width=None).width == 16

@@ -110,7 +110,7 @@ def parameters(conversation: Conversation, name: str) -> dict[str, Any]:
 def test_the_canvases_of_training_are_the_forms_of_the_engine(
     engine: Engine, canvases: Canvases, conversations: list[Conversation]
 ) -> None:
-    forms = engine.forms
+    forms = engine.runtime.forms
     same = {"choice": 0, "call": 0, "answer": 0}
     wide = dict(same)
     for conversation in conversations:
@@ -152,7 +152,7 @@ def test_a_bare_schema_has_the_canvas_of_its_template(engine: Engine, canvases: 
         task = conversation.extraction
         assert task is not None
         template = Template.json_schema(task.tool["function"]["parameters"])
-        form = engine.forms.template(template, layout=None, width=None)
+        form = engine.runtime.forms.template(template, layout=None, width=None)
         (block,) = canvases.example(conversation, Exact()).blocks
         if len(block.tokens) == form.width:
             assert pins(block) == form.tokens
@@ -175,7 +175,7 @@ def test_a_call_written_freely_is_one_the_engine_can_write(
                 continue
             call, block = message["tool_calls"][0]["function"], rest[0]
             schema = parameters(conversation, call["name"])
-            form = engine.forms.call(call["name"], schema, layout="float")
+            form = engine.runtime.forms.call(call["name"], schema, layout="float")
             (region,) = form.regions
             assert not isinstance(region, Options)
             assert all(block.free)
@@ -194,7 +194,9 @@ def test_the_prompts_of_training_are_those_of_the_engine(
         example = canvases.example(conversation, Random(0))
         for index, _, blocks in turns(conversation, example):
             prompt = render_prompt(
-                engine.checkpoint.tokenizer, conversation.messages[:index], conversation.tools
+                engine.runtime.checkpoint.tokenizer,
+                conversation.messages[:index],
+                conversation.tools,
             )
             assert list(example.tokens[: blocks[0].at]) == prompt
 
@@ -220,7 +222,7 @@ def test_a_value_has_the_same_tokens_wherever_it_stands(
 def test_what_is_no_letter_is_a_token_of_its_own(tokenizer: PreTrainedTokenizerFast) -> None:
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     pieces = [str(tokenizer.decode([i])) for i in range(len(tokenizer)) if i not in special]
-    assert "weather" in pieces
+    assert max(map(len, pieces)) > 4
     assert [piece for piece in pieces if len(piece) > 1 and not piece.isalpha()] == []
 
 
@@ -305,7 +307,7 @@ def test_the_encoder_foretells_what_the_model_says(
 def test_the_objective_falls_on_a_batch_seen_again(
     engine: Engine, examples: list[Example], canvases: Canvases
 ) -> None:
-    model = build_model(engine.checkpoint.model.config)
+    model = build_model(engine.runtime.checkpoint.model.config)
     fused, batch = FusedPass(model), batch_of(examples, canvases, mask_share=1.0)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     seen: list[tuple[float, float]] = []

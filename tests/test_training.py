@@ -25,7 +25,14 @@ from agentkit_engine.training.corpus.conversations import corpus
 from agentkit_engine.training.evaluate import SETS, Case, Tally, cases, evaluate
 from agentkit_engine.training.export import export
 from agentkit_engine.training.model import FusedPass, build_model, small_config
-from agentkit_engine.training.objective import Batch, Block, Canvases, Example, collate
+from agentkit_engine.training.objective import (
+    Batch,
+    Block,
+    Canvases,
+    Example,
+    _soft_guess,
+    collate,
+)
 from agentkit_engine.training.tokenizer import train_tokenizer
 from agentkit_engine.training.train import DIALECT, Recipe, Trainer
 
@@ -114,9 +121,10 @@ def test_every_fused_canvas_is_the_class(fused: Fused) -> None:
 
 @torch.no_grad()
 def test_self_conditioning_is_the_class(fused: Fused) -> None:
-    width, embeddings = fused.batch.encoded.shape[1], fused.model.lm_head.weight
+    batch, width = fused.batch, fused.batch.encoded.shape[1]
     first = fused.pass_.logits(fused.hidden()[:, width:])
-    soft = first.softmax(-1) @ embeddings * embeddings.shape[1] ** 0.5
+    arguments = (batch.encoded, batch.clean, batch.positions, batch.mask)
+    soft = _soft_guess(fused.pass_, arguments, width)
     second = fused.pass_.logits(fused.hidden(soft)[:, width:])
     assert (second - first).abs().max() > 1e-2
     for number in range(len(CANVASES)):
@@ -217,9 +225,9 @@ def test_an_exported_run_is_a_checkpoint(
     assert provenance == {"recipe": asdict(RECIPE), "progress": asdict(trainer.progress)}
 
     engine = Engine.load(target, device="cpu")
-    assert engine.checkpoint.dialect == DIALECT
+    assert engine.runtime.checkpoint.dialect == DIALECT
     stored = dict(trainer.model.named_parameters())
-    for name, weight in engine.checkpoint.model.named_parameters():
+    for name, weight in engine.runtime.checkpoint.model.named_parameters():
         assert torch.equal(weight, stored[name].bfloat16().float()), name
     case = next(cases("shipped tools"))
     decision = evaluation.decide(engine, case)
@@ -272,7 +280,8 @@ def test_a_model_that_is_always_right_is_always_right(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def oracle(_: Engine, case: Case, *, steps: int) -> Decision:
-        name, value = None, case.expected["content"]
+        name: str | None = None
+        value: Any = case.expected["content"]
         if case.expected.get("tool_calls"):
             call = case.expected["tool_calls"][0]["function"]
             name, value = call["name"], call["arguments"]

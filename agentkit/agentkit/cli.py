@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None, *, backend: Backend | None = None) -
         if getattr(arguments, "json", False):
             print(json.dumps(describe_error(error), ensure_ascii=False))
         else:
-            print(f"agentkit: {error}", file=sys.stderr)
+            print("agentkit:", describe_error(error)["error"]["message"], file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -82,7 +82,8 @@ def describe(result: RunResult) -> dict[str, Any]:
 
 def describe_error(error: AgentKitError) -> dict[str, Any]:
     """An error as a JSON object, with the messages of the run that it ended."""
-    told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    message = " ".join([str(error), *getattr(error, "__notes__", ())])
+    told: dict[str, Any] = {"type": type(error).__name__, "message": message}
     if history := _history_of(error):
         told["messages"] = json.loads(dump_messages(history))
     return {"error": told}

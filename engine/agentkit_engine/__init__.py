@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         UnsatisfiableSchema,
         UnsupportedSchema,
     )
-    from agentkit_engine.session import Decision, Draft, DraftRow, Filling, Session, Timings
+    from agentkit_engine.outcome import Decision, Draft, DraftRow, Filling, Timings
+    from agentkit_engine.session import Session
     from agentkit_engine.template import Template
 
 _HOMES = {
@@ -35,7 +36,8 @@ _HOMES = {
         "AgentKitError", "CanvasTooShort", "CheckpointError", "ContextTooLong", "EngineError",
         "LayoutError", "TemplateError", "UnsatisfiableSchema", "UnsupportedSchema",
     ),
-    "session": ("Decision", "Draft", "DraftRow", "Filling", "Session", "Timings"),
+    "outcome": ("Decision", "Draft", "DraftRow", "Filling", "Timings"),
+    "session": ("Session",),
     "template": ("Template",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,8 +17,7 @@ from torch import Tensor
 from agentkit_engine.denoisers import Denoiser, Prefix
 from agentkit_engine.forms import Form, Options, Region
 from agentkit_engine.lattice import best
-
-CellState: TypeAlias = Literal["pinned", "noise", "draft", "settled"]
+from agentkit_engine.outcome import CellState
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,18 @@
-"""The engine: a loaded checkpoint and everything that is shared by its sessions.
+"""The engine's public face: load a checkpoint, open sessions over it.
 
-Knows how checkpoint, vocabulary, forms and denoiser fit together. Must not know agents or servers.
+Must not know agents or servers.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agentkit_engine.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
-from agentkit_engine.denoisers import DiffusionGemmaDenoiser
-from agentkit_engine.forms import Form, Writing
-from agentkit_engine.grammar import Vocabulary
-from agentkit_engine.layouts import FormMaker, Layout
-from agentkit_engine.prompt import encode_content
+from agentkit_engine.layouts import Layout
+from agentkit_engine.runtime import Runtime
 from agentkit_engine.session import Session
-from agentkit_engine.syntax import GEMMA, JSON, Syntax
 from agentkit_engine.template import Schema
 
 
@@ -28,25 +23,7 @@ class Engine:
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
-        self.denoiser = DiffusionGemmaDenoiser(checkpoint.model)
-        self.lock = threading.RLock()
-        self._syntax = {"gemma": GEMMA, "json": JSON}[checkpoint.dialect.syntax]
-        self._symbols = {
-            byte: int(checkpoint.tokenizer.convert_tokens_to_ids(token))  # type: ignore[arg-type]
-            for byte, token in self._syntax.symbols.items()
-        }
-        writing = Writing(
-            vocabulary=Vocabulary.from_tokenizer(
-                checkpoint.tokenizer, symbols=self._syntax.symbols
-            ),
-            syntax=self._syntax,
-            dialect=checkpoint.dialect,
-            tokens=checkpoint.tokens,
-            encode=self._encode,
-            canvas_length=self.denoiser.canvas_length,
-        )
-        self.forms = FormMaker(writing)
+        self.runtime = Runtime(checkpoint)
 
     @classmethod
     def load(cls, name: str | Path = EMBEDDED, *, device: str = "auto") -> Engine:
@@ -60,11 +37,6 @@ class Engine:
         """
         return cls(load_checkpoint(name, device=device))
 
-    @property
-    def syntax(self) -> Syntax:
-        """How this checkpoint writes values."""
-        return self._syntax
-
     def session(
         self, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> Session:
@@ -75,35 +47,13 @@ class Engine:
             tools: declarations as chat templates take them,
                 `{"type": "function", "function": {"name", "description", "parameters"}}`.
         """
-        return Session(self, instructions=instructions, tools=tools)
+        return Session(self.runtime, instructions=instructions, tools=tools)
 
-    def turn(self, calls: Mapping[str, Schema], *, layout: Layout | None = None) -> list[Form]:
-        """The rows of one turn: the choice, one a call, the answer. Compiled once.
+    def prepare(self, calls: Mapping[str, Schema], *, layout: Layout | None = None) -> None:
+        """Compiles what `Session.decide` needs for `calls`, so that no turn waits for it.
 
         Raises:
             UnsupportedSchema: a call's schema can't be guaranteed.
+            CanvasTooShort: a call's shortest form is longer than the checkpoint's canvas.
         """
-        rows = [self.forms.call(name, schema, layout=layout) for name, schema in calls.items()]
-        choice = self.forms.choice(tuple(calls), layout=layout)
-        return [choice, *rows, self.forms.answer(layout=layout)]
-
-    def token_text(self, token: int) -> str:
-        """A token as a person reads it; nothing for filler, mask and the marker of absence."""
-        known = self.checkpoint.tokens
-        if token in (known.filler, known.mask, known.absent, known.pad):
-            return ""
-        return str(self.checkpoint.tokenizer.decode([token]))
-
-    def _encode(self, surface: bytes) -> list[int]:
-        """Surface bytes to token ids: a symbol is its special token, all else is content."""
-        tokens: list[int] = []
-        start = 0
-        for place, byte in enumerate(surface):
-            if byte in self._symbols:
-                tokens += self._content(surface[start:place])
-                tokens.append(self._symbols[byte])
-                start = place + 1
-        return tokens + self._content(surface[start:])
-
-    def _content(self, surface: bytes) -> list[int]:
-        return encode_content(self.checkpoint.tokenizer, surface.decode())
+        self.runtime.turn(calls, layout=layout)

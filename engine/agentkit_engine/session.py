@@ -11,102 +11,24 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from agentkit_engine.denoise import CellState, Clock, Denoising, run_steps
+from agentkit_engine.denoise import Clock, Denoising, run_steps
 from agentkit_engine.denoisers import Prefix
 from agentkit_engine.errors import EngineError, TemplateError
 from agentkit_engine.forms import Form
 from agentkit_engine.layouts import Layout
+from agentkit_engine.outcome import Decision, Draft, DraftRow, Filling, OnDraft, Timings
 from agentkit_engine.prompt import common_prefix_length, render_prompt
+from agentkit_engine.runtime import Runtime
 from agentkit_engine.template import Schema, Template, inline
-
-if TYPE_CHECKING:
-    from agentkit_engine.engine import Engine
 
 T = TypeVar("T")
 ChatMessage: TypeAlias = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class DraftRow:
-    """One row of a draft: the text and state of each position."""
-
-    name: str
-    texts: tuple[str, ...]
-    states: tuple[CellState, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """The rows after `step` of `steps` decoder forwards; step 0 is the noise they start from."""
-
-    step: int
-    steps: int
-    rows: tuple[DraftRow, ...]
-
-
-OnDraft: TypeAlias = Callable[[Draft], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds by phase; `encode` is that of the context since the last filling."""
-
-    encode: float = 0.0
-    denoise: float = 0.0
-    lattice: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Filling:
-    """A filled template.
-
-    Attributes:
-        value: the Python value (of a choice, pattern or text: the string).
-        text: the value as text; JSON for a schema.
-        forwards: decoder forwards run.
-        confidence: JSON pointer of each value -> its posterior probability under the constraint.
-        elapsed: seconds, the encoding of the context not included.
-        tokens: positions that were filled.
-        timings: seconds by phase.
-    """
-
-    value: Any
-    text: str
-    forwards: int
-    confidence: Mapping[str, float]
-    elapsed: float
-    tokens: int
-    timings: Timings
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which call is made and with what, or the answer; from one batch of rows.
-
-    Attributes:
-        name: the chosen call; None for an answer.
-        value: its arguments, or the answer's text.
-        choice: name -> probability; answering stands under "".
-        confidence: JSON pointer of each argument -> its posterior probability.
-        forwards: decoder forwards run.
-        tokens: positions filled in the choice and in the chosen row.
-    """
-
-    name: str | None
-    value: Any
-    choice: Mapping[str, float]
-    confidence: Mapping[str, float]
-    forwards: int
-    elapsed: float
-    tokens: int
-    timings: Timings
 
 
 class _Abandoned(Exception):
@@ -117,9 +39,9 @@ class Session:
     """A context that grows, encoded once. Made by `Engine.session`; used by one task at a time."""
 
     def __init__(
-        self, engine: Engine, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()
+        self, runtime: Runtime, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        self._engine = engine
+        self._runtime = runtime
         self._tools = [inline(tool) for tool in tools]
         self._messages: list[ChatMessage] = []
         if instructions:
@@ -135,7 +57,7 @@ class Session:
 
     def fork(self) -> Session:
         """A second session that goes on from here; the encoded context is shared, not copied."""
-        other = Session(self._engine)
+        other = Session(self._runtime)
         other._tools, other._messages = self._tools, list(self._messages)
         other._prefix, other._encoded = self._prefix, self._encoded
         return other
@@ -255,7 +177,7 @@ class Session:
 
     def _extend(self, messages: Sequence[ChatMessage | str], *, stop: Callable[[], None]) -> None:
         before = list(self._messages)
-        with self._engine.lock:
+        with self._runtime.lock:
             stop()
             self._messages += [_chat_message(message) for message in messages]
             try:
@@ -269,8 +191,8 @@ class Session:
         if self._prefix is not None and self._encoded == len(self._messages):
             return self._prefix
         began = time.perf_counter()
-        denoiser = self._engine.denoiser
-        tokens = render_prompt(self._engine.checkpoint.tokenizer, self._messages, self._tools)
+        denoiser = self._runtime.denoiser
+        tokens = render_prompt(self._runtime.checkpoint.tokenizer, self._messages, self._tools)
         kept: Prefix | None = None
         if self._prefix is not None:  # a template may write the end of the last turn anew
             common = common_prefix_length(self._prefix.tokens, tokens)
@@ -292,9 +214,9 @@ class Session:
         stop: Callable[[], None],
     ) -> Filling:
         _require_steps(steps)
-        form = self._engine.forms.template(template, layout=layout, width=width)
+        form = self._runtime.forms.template(template, layout=layout, width=width)
         began = time.perf_counter()
-        with self._engine.lock:
+        with self._runtime.lock:
             stop()
             clock, denoising = self._begin([form], seed)
             rows = (0,) if form.regions else ()
@@ -324,9 +246,9 @@ class Session:
     ) -> Decision:
         _require_steps(steps)
         names = list(calls)
-        forms = self._engine.turn(calls, layout=layout)
+        forms = self._runtime.turn(calls, layout=layout)
         began = time.perf_counter()
-        with self._engine.lock:
+        with self._runtime.lock:
             stop()
             clock, denoising = self._begin(forms, seed)
             # rows: 0 the choice, then one a call in order, and the answer last
@@ -356,11 +278,11 @@ class Session:
         prefix = self._encode()
         clock = Clock(encode=self._encode_seconds)
         self._encode_seconds = 0.0
-        engine = self._engine
-        tokens = engine.checkpoint.tokens
-        masked = engine.checkpoint.dialect.start == "mask"
+        runtime = self._runtime
+        tokens = runtime.checkpoint.tokens
+        masked = runtime.checkpoint.dialect.start == "mask"
         denoising = Denoising(
-            engine.denoiser,
+            runtime.denoiser,
             prefix,
             forms,
             start=tokens.mask if masked else None,
@@ -400,7 +322,7 @@ class Session:
             tokens = (
                 denoising.filled(row).tokens if done else denoising.canvas[row, :width].tolist()
             )
-            texts = tuple(self._engine.token_text(token) for token in tokens)
+            texts = tuple(self._runtime.token_text(token) for token in tokens)
             states = denoising.states(row, last=done == steps)
             drawn.append(DraftRow(forms[row].name, texts, tuple(states)))
         return Draft(done, steps, tuple(drawn))

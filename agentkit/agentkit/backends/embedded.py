@@ -55,7 +55,7 @@ class EmbeddedBackend:
             CanvasTooShort: a tool's shortest call is longer than the checkpoint's canvas.
         """
         calls = {tool.name: tool.parameters for tool in tools}
-        await anyio.to_thread.run_sync(partial(self.engine.turn, calls), abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(partial(self.engine.prepare, calls), abandon_on_cancel=True)
         declared = [_declaration(tool) for tool in tools]
         session = self.engine.session(instructions=instructions, tools=declared)
         return EmbeddedConversation(session, calls)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentkit_engine.engine import Engine
-from agentkit_engine.session import Decision
+from agentkit_engine.outcome import Decision
 from agentkit_engine.training.corpus.conversations import NO_TOOL, Conversation, corpus
 
 _SEED = 987_654_321  # far from every seed that training uses
