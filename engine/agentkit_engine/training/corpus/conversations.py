@@ -117,11 +117,11 @@ def _converse(
     random: Random, found: Conversation, tasks: list[Task], *, on_shipped: bool, held: bool
 ) -> None:
     draw = random.random()
-    if draw < 0.09:
+    if draw < 0.16:
         _refuse(random, found, on_shipped=on_shipped, held=held)
-    elif draw < 0.12:
+    elif draw < 0.19:
         _chat(random, found)
-    elif len(tasks) == 1 or draw < 0.45:
+    elif len(tasks) == 1 or draw < 0.5:
         _serve(random, found, tasks[:1])
         if len(tasks) > 1:
             _serve(random, found, tasks[1:])

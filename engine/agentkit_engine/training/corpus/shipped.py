@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 
 from agentkit_engine.training.corpus import values
-from agentkit_engine.training.corpus.tasks import Task, declaration, finish
+from agentkit_engine.training.corpus.tasks import Task, declaration, failure, finish
 
 CALCULATOR = declaration(
     "calculator",
@@ -135,7 +135,8 @@ def _sum(random: Random) -> Task:
     if random.random() < 0.07:
         unreadable = f"cannot read the expression '{expression}'"
         reason = random.choice(("cannot divide by zero", "the result is too large", unreadable))
-        result, answer = f"error: {reason}", f"That failed: {reason}."
+        result = failure(random, "calculator", reason)
+        answer = f"That failed: {reason}."
     else:
         sums = (values.integer(random), values.decimal(random), random.randint(100, 999999))
         result = str(random.choice(sums))
@@ -159,7 +160,7 @@ def _time(random: Random) -> Task:
     answer = f"The answer is {result}."
     if place and random.random() < 0.1:
         reason = f"unknown time zone '{place}'"
-        result = f"error: {reason}: name a city such as Tokyo or a zone such as Europe/Paris"
+        result = failure(random, "current_time", f"{reason}: name a city such as Tokyo")
         answer = f"That failed: {reason}."
     arguments = {"timezone": place} if place else {}
     return Task(CURRENT_TIME, finish(random, frame).format(c=place), arguments, result, answer)
@@ -212,6 +213,7 @@ def _done(random: Random) -> Task:
     if random.random() < 0.15:
         reason = f"no open item {number}"
         items = f"open items: {random.randint(1, 9)}, {random.randint(10, 20)}"
-        result = f"error: {reason}; {random.choice(('the to-do list is empty', items))}"
+        rest = random.choice(("the to-do list is empty", items))
+        result = failure(random, "todo_done", f"{reason}; {rest}")
         answer = f"That failed: {reason}."
     return Task(TODO_DONE, finish(random, frame).format(i=number), {"id": number}, result, answer)

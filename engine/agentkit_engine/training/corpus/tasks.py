@@ -71,9 +71,17 @@ def made_up_task(random: Random, *, held: bool = False) -> Task:
     required = [a.name for a in arguments if a.name not in optional]
     name = _name(random, verb, noun)
     tool = declaration(name, _description(random, verb, noun), properties, required)
-    result, answer = _outcome(random, noun)
+    result, answer = _outcome(random, noun, name)
     request = _request(random, verb, noun, said)
     return Task(tool, request, {a.name: a.value for a in said}, result, answer)
+
+
+def failure(random: Random, name: str, reason: str) -> str:
+    """What a failed call returns: the bare reason, or as the agent loop words it."""
+    if random.random() < 0.4:
+        return f"error: {reason}"
+    told = f"error: {name} failed: ValueError: {reason}."
+    return f"{told} Call it with other arguments, or answer without it."
 
 
 def _verb_and_noun(random: Random, *, held: bool) -> tuple[str, str]:
@@ -146,7 +154,7 @@ def finish(random: Random, text: str) -> str:
     return text + random.choice(("", "", "", ".", ".", "!", "?"))
 
 
-def _outcome(random: Random, noun: str) -> tuple[str, str]:
+def _outcome(random: Random, noun: str, name: str) -> tuple[str, str]:
     """What a call returns, and what the model says of it."""
     draw = random.random()
     if draw < 0.12:
@@ -155,7 +163,7 @@ def _outcome(random: Random, noun: str) -> tuple[str, str]:
             f"{values.phrase(random)} is not valid", "permission denied",
             "timed out after 30 seconds",
         ))  # fmt: skip
-        return f"error: {reason}", f"That failed: {reason}."
+        return failure(random, name, reason), f"That failed: {reason}."
     if draw < 0.5:
         value = _one_value(random)
         return value, f"The answer is {value}."
