@@ -47,7 +47,8 @@ def left_to_right(engine: Engine, case: Case) -> tuple[float, int, str]:
     written = [token]
     while written[-1] not in stops and len(written) < MOST_TOKENS:
         written.append(following(written[-1:]))
-    text = str(checkpoint.tokenizer.decode(written))
+    tokenizer: Any = checkpoint.tokenizer
+    text = str(tokenizer.decode(written))
     return time.perf_counter() - began, len(written), text
 
 

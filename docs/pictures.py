@@ -8,21 +8,25 @@ import anyio
 from rich.console import RenderableType
 from rich.text import Text
 
-from agentkit import Agent, load_toolsets
+from agentkit import Agent, DraftCanvas, load_toolsets
 from agentkit.drawing import draw_event, export_svg
 
 HERE = Path(__file__).parent
 REQUEST = "Add buy milk to my to-do list"
-STEPS = 4  # one would do, but then there is little to see
+STEPS = 3  # one would do, but then there is little to see
 
 
 async def canvas() -> None:
-    """docs/canvas.svg: one run, every denoise step drawn below the last."""
+    """docs/canvas.svg: the first turn of a run, every denoise step drawn below the last."""
     agent = Agent(tools=load_toolsets(["calculator", "clock", "todo"]), steps=STEPS)
     parts: list[RenderableType] = [Text(f'$ agentkit run "{REQUEST}" --steps {STEPS}\n')]
     async with agent.stream(REQUEST) as run:
-        drawn = [draw_event(event) async for event in run]
-    parts.extend(part for part in drawn if part is not None)
+        async for event in run:
+            if isinstance(event, DraftCanvas) and event.turn > 1:
+                continue  # the answer's canvas looks the same
+            drawn = draw_event(event)
+            if drawn is not None:
+                parts.append(drawn)
     export_svg(HERE / "canvas.svg", parts, title="agentkit: a call denoises")
 
 

@@ -346,7 +346,7 @@ DRAFT = Draft(
 
 def test_a_canvas_shows_its_cells_on_one_line_each() -> None:
     console = Console(file=io.StringIO(), width=60, color_system=None)
-    console.print(draw_draft(DRAFT, coloured=False))
+    console.print(draw_draft(DRAFT))
     lines = [line.rstrip() for line in written(console).splitlines()]
     assert lines == [
         "step 1 of 2",

@@ -1,4 +1,4 @@
-"""The embedded checkpoint behind the agent: the demo's requests end to end, and how often it errs."""
+"""The embedded checkpoint behind the agent: the demo's requests, and how often it errs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from agentkit_tools.calculator import toolset as calculator
-from agentkit_tools.clock import toolset as clock
-from agentkit_tools.todo import TodoList
 
 from agentkit import Agent, DraftCanvas, RunResult, Tool
 from agentkit.backends.embedded import EmbeddedBackend
 from agentkit_engine import Engine, Template
+from agentkit_tools.calculator import toolset as calculator
+from agentkit_tools.clock import toolset as clock
+from agentkit_tools.todo import TodoList
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,16 +28,16 @@ from agentkit.toolset import Plugin
 
 STYLES: Mapping[CellState, str] = {
     "pinned": "dim",
-    "noise": "bright_black on grey15",
-    "draft": "black on yellow3",
-    "settled": "black on green3",
+    "noise": "bright_black",
+    "draft": "#1f1a00 on #d9b93b",
+    "settled": "#06210f on #56c271",
 }
 """How a cell looks, by its state."""
 
 FILLER = "·"
 """Drawn for a cell without text: a slot's padding, an absent optional key."""
 NOISE = "░"
-"""Drawn for a noisy cell where there are no colours to tell it from a word."""
+"""Drawn for a noisy cell; the word it holds means nothing."""
 
 INDENT = (0, 0, 0, 2)
 # A canvas is cut at the edge of the terminal, not between words, and rich breaks at any kind of
@@ -44,27 +45,27 @@ INDENT = (0, 0, 0, 2)
 _BLANK = "\N{BRAILLE PATTERN BLANK}"
 
 
-def cell_text(cell: Cell, *, coloured: bool) -> Text:
+def cell_text(cell: Cell) -> Text:
     """One cell; what can't be printed becomes a filler sign."""
-    if cell.state == "noise" and not coloured:
-        return Text(NOISE)
+    if cell.state == "noise":
+        return Text(NOISE, style=STYLES["noise"])
     shown = "".join(sign if sign.isprintable() else FILLER for sign in cell.text) or FILLER
     return Text(shown.replace(" ", _BLANK), style=STYLES[cell.state])
 
 
-def row_text(row: Row, *, coloured: bool = True) -> Text:
+def row_text(row: Row) -> Text:
     """The cells of one canvas, side by side; a long canvas folds onto further lines."""
-    cells = [cell_text(cell, coloured=coloured) for cell in row.cells]
+    cells = [cell_text(cell) for cell in row.cells]
     return Text(overflow="fold").join(cells)
 
 
-def draw_draft(draft: Draft, *, coloured: bool = True) -> RenderableType:
+def draw_draft(draft: Draft) -> RenderableType:
     """The canvases of one turn after a denoise step: the choice, and every candidate call."""
     rows = Table.grid(padding=(0, 2, 0, 0))
     rows.add_column(style="cyan", no_wrap=True)
     rows.add_column(overflow="fold")
     for row in draft.rows:
-        rows.add_row(row.name or "choice", row_text(row, coloured=coloured))
+        rows.add_row(row.name or "choice", row_text(row))
     title = f"step {draft.step} of {draft.steps}" if draft.step else "noise"
     return Group(Text(title, style="dim"), Padding(rows, INDENT))
 
@@ -97,11 +98,11 @@ def draw_figures(result: RunResult) -> Text:
     return Text(f"{forwards} · ms: {phases} · {tokens} filled", style="dim")
 
 
-def draw_event(event: Event, *, coloured: bool = True) -> RenderableType | None:
+def draw_event(event: Event) -> RenderableType | None:
     """One event of a run; None for those that show nothing."""
     match event:
         case DraftCanvas(draft=draft):
-            return draw_draft(draft, coloured=coloured)
+            return draw_draft(draft)
         case CallFilled(call=call, confidence=confidence):
             return draw_call(call, confidence)
         case CallFinished(result=result, seconds=seconds):
@@ -159,7 +160,7 @@ class Screen:
 
     def show(self, event: Event) -> None:
         """Draw one event."""
-        drawn = draw_event(event, coloured=self.console.color_system is not None)
+        drawn = draw_event(event)
         if drawn is None:
             return
         if isinstance(event, DraftCanvas):
@@ -208,4 +209,6 @@ def export_svg(
     for part in parts:
         console.print(part)
     svg = console.export_svg(title=title, unique_id="agentkit")
+    # a picture that fetches nothing: where its font is missing, any monospaced one will do
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     Path(path).write_text(svg, encoding="utf-8")

@@ -100,20 +100,21 @@ class Trainer:
         before, saved = self.progress.seconds, 0.0
         started = time.monotonic()
         recent: list[Losses] = []
-        for batch in self._batches(random):
-            recent.append(
-                self._step(batch, condition=random.random() < self.recipe.condition_share)
-            )
-            self.progress.seconds = before + time.monotonic() - started
-            if self.progress.step % _REPORT_EVERY == 0:
-                self._report(recent)
-                recent = []
-            if self.progress.seconds - before - saved > _SAVE_EVERY:
-                saved = self.progress.seconds - before
-                self.save()
-            if self.share >= 1:
-                break
-        self.save()
+        try:
+            for batch in self._batches(random):
+                condition = random.random() < self.recipe.condition_share
+                recent.append(self._step(batch, condition=condition))
+                self.progress.seconds = before + time.monotonic() - started
+                if self.progress.step % _REPORT_EVERY == 0:
+                    self._report(recent)
+                    recent = []
+                if self.progress.seconds - before - saved > _SAVE_EVERY:
+                    saved = self.progress.seconds - before
+                    self.save()
+                if self.share >= 1:
+                    break
+        finally:  # also when interrupted: nothing learned is lost
+            self.save()
 
     @property
     def share(self) -> float:
@@ -121,16 +122,18 @@ class Trainer:
         return self.progress.seconds / (self.recipe.minutes * 60)
 
     def save(self) -> None:
-        """Writes weights and state; the state that is there is replaced only by a whole one."""
-        self.model.save_pretrained(self.folder)
+        """Writes weights and state aside, then puts them in the place of the last ones."""
+        aside = self.folder / "partial"
+        self.model.save_pretrained(aside)
         state = {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "progress": asdict(self.progress),
             "recipe": asdict(self.recipe),
         }
-        partial = self.folder / "state.partial"
-        torch.save(state, partial)
-        partial.replace(self.folder / "state.pt")
+        torch.save(state, aside / "state.pt")
+        for path in sorted(aside.iterdir()):
+            path.replace(self.folder / path.name)
+        aside.rmdir()
 
     def _step(self, batch: Batch, *, condition: bool) -> Losses:
         for optimizer in self.optimizers:
