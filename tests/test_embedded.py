@@ -121,7 +121,7 @@ def test_both_layouts_and_more_steps_stay_valid(engine: Engine) -> None:
         for steps in (1, 2, 4):
             filling = session.infill_sync(Template.json_schema(schema), layout=layout, steps=steps)
             jsonschema.validate(filling.value, schema)
-            assert filling.forwards == steps
+            assert 1 <= filling.forwards <= steps
 
 
 def test_a_floor_on_accuracy_on_conversations_never_trained_on(engine: Engine) -> None:

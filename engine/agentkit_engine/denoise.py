@@ -19,6 +19,8 @@ from agentkit_engine.forms import Form, Options, Region
 from agentkit_engine.lattice import best
 from agentkit_engine.outcome import CellState
 
+_ENTROPY_BOUND = 0.1  # nats a row and step, as the model's published sampler has it
+
 
 @dataclass(frozen=True, slots=True)
 class Filled:
@@ -102,22 +104,28 @@ class Denoising:
             self._clock.lattice += time.perf_counter() - began
         return self._filled[row]
 
-    def renoise(self, share: float) -> None:
-        """Accepts the most confident `share` of every row's free positions, renoises the others."""
+    def renoise(self, rows: Sequence[int]) -> bool:
+        """Accepts what the model is sure of in `rows`, renoises their other free positions.
+
+        The entropy-bound rule of DiffusionGemma's own sampler: by rising entropy, as long as the
+        sum of those before stays within the bound; so at least one. Pins neither count nor change.
+
+        Returns:
+            Whether anything is left to be denoised.
+        """
         logits = self._require_logits()
-        for row in range(len(self._forms)):
+        noise = self._noise()
+        for row in rows:
             draft = torch.tensor(self.filled(row).tokens)
-            width = len(draft)
-            free = self._free[row, :width]
-            certainty = logits[row, :width].log_softmax(-1).cpu().gather(1, draft[:, None])[:, 0]
-            certainty = certainty.masked_fill(~free, -math.inf)
-            count = math.ceil(share * int(free.sum()))
-            accepted = torch.zeros(width, dtype=torch.bool)
-            accepted[certainty.topk(count).indices] = True
-            self._accepted[row, :width] = accepted & free
-            self.canvas[row, :width] = torch.where(accepted & free, draft, self.canvas[row, :width])
-        hidden = self._free & ~self._accepted
-        self.canvas = torch.where(hidden, self._noise(), self.canvas)
+            places = self._free[row].nonzero()[:, 0]
+            log_probs = logits[row, places].log_softmax(-1).cpu()
+            entropy, order = (-(log_probs.exp() * log_probs).sum(-1)).sort()
+            sure = places[order[entropy.cumsum(0) - entropy <= _ENTROPY_BOUND]]
+            self._accepted[row] = False
+            self._accepted[row, sure] = True
+            self.canvas[row, places] = noise[row, places]
+            self.canvas[row, sure] = draft[sure]
+        return any(bool((self._free[row] & ~self._accepted[row]).any()) for row in rows)
 
     def states(self, row: int, *, last: bool) -> list[CellState]:
         """What each position of a row is, for drawing."""
@@ -189,7 +197,7 @@ def run_steps(
     on_step: Callable[[int], None],
     stop: Callable[[], None],
 ) -> None:
-    """`steps` decoder forwards, confident positions accepted between them.
+    """At most `steps` decoder forwards; fewer where all that is wanted is sure sooner.
 
     Args:
         wanted: which rows are to be filled after a step.
@@ -200,8 +208,10 @@ def run_steps(
     for done in range(1, steps + 1):
         stop()
         denoising.step()
-        for row in wanted():
+        rows = wanted()
+        for row in rows:
             denoising.filled(row)
-        if done < steps:
-            denoising.renoise(done / steps)
+        unsure = done < steps and denoising.renoise(rows)
         on_step(done)
+        if not unsure:
+            return

@@ -87,7 +87,7 @@ class Session:
         """Fills a template behind the context.
 
         Args:
-            steps: decoder forwards.
+            steps: decoder forwards at most; fewer where the model is sure sooner.
             layout: "slots" or "float"; by default the checkpoint's first.
             width: the canvas, in tokens; by default as wide as the template needs.
             seed: of the noise, where the checkpoint starts from random tokens.
@@ -142,7 +142,8 @@ class Session:
         """Chooses one of `calls` (name -> schema of its arguments) or answers in words.
 
         The choice, the arguments of every call and the answer are rows of one batch over the shared
-        context: with `steps=1` the whole turn is one decoder forward.
+        context: with `steps=1` the whole turn is one decoder forward, with more it is as many as
+        the model needs to be sure.
         """
         work = partial(
             self._decide, calls, steps=steps, layout=layout, seed=seed, on_draft=on_draft

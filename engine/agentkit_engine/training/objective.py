@@ -30,7 +30,8 @@ _ANSWER_WIDTHS = (24, 32, 48, 64)
 _FREE_WIDTHS = (32, 48, 64)
 _FREE_SHARE = 0.15  # how often a call is written freely, too
 _EXACT_SHARE = 0.6  # how often slots are as wide as the engine makes them, not wider or narrower
-_PURE_NOISE = 0.5  # how often a canvas starts as nothing but noise, as the first denoise step does
+_PURE_NOISE = 0.45  # how often a canvas is nothing but noise, as the first denoise step sees it
+_GAP = 0.25  # how often one stretch of it is, as later steps see it: what comes first is sure first
 _LATER_FILLER = 0.1  # weight of filler behind the first: easy, and most of a slot
 _NOWHERE = 10**6
 
@@ -271,7 +272,7 @@ def _row(
     block = [0] * longest  # which canvas a position belongs to; 0 is the encoder, -1 padding
     for number, piece in enumerate(example.blocks, 1):
         clean += piece.tokens
-        noisy += _corrupted(piece, canvases.mask, vocabulary, mask_share, random)
+        noisy += _corrupted(piece, canvases, vocabulary, mask_share, random)
         weight += _weights(piece, canvases.filler)
         positions += range(piece.at, piece.at + len(piece.tokens))
         limit += [piece.at] * len(piece.tokens)
@@ -290,17 +291,29 @@ def _row(
 
 
 def _corrupted(
-    piece: Block, mask: int, vocabulary: int, mask_share: float, random: Random
+    piece: Block, canvases: Canvases, vocabulary: int, mask_share: float, random: Random
 ) -> list[int]:
     """The canvas with some free positions replaced by the mask token or by random tokens."""
-    level = 1.0 if random.random() < _PURE_NOISE else random.random()
+    noisy = _noisy_positions(piece, canvases.filler, random)
     masked = random.random() < mask_share
-    found: list[int] = []
-    for token, free in zip(piece.tokens, piece.free, strict=True):
-        corrupt = free and random.random() < level
-        noise = mask if masked else random.randrange(vocabulary)
-        found.append(noise if corrupt else token)
+    found = list(piece.tokens)
+    for place in noisy:
+        found[place] = canvases.mask if masked else random.randrange(vocabulary)
     return found
+
+
+def _noisy_positions(piece: Block, filler: int, random: Random) -> list[int]:
+    free = [place for place, flag in enumerate(piece.free) if flag]
+    draw = random.random()
+    if draw < _PURE_NOISE:
+        return free
+    if draw < _PURE_NOISE + _GAP:
+        said = sum(piece.tokens[place] != filler for place in free)
+        start = random.randrange(said + 1)
+        stop = len(free) if random.random() < 0.5 else random.randint(start, len(free))
+        return free[start:stop]
+    level = random.random()
+    return [place for place in free if random.random() < level]
 
 
 def _weights(piece: Block, filler: int) -> list[float]:
