@@ -46,7 +46,7 @@ DIALECT = Dialect(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything a training run depends on.
+    """Everything a training run depends on; the defaults are those of the embedded checkpoint.
 
     Attributes:
         minutes: how long to train; the learning rate follows this clock.
@@ -55,15 +55,15 @@ class Recipe:
         mask_share: how many canvases are corrupted with the mask token.
     """
 
-    minutes: float = 90.0
-    batch: int = 24
+    minutes: float = 108.0
+    batch: int = 8
     learning_rate: float = 2e-3
     vocabulary: int = 2560
     hidden: int = 192
-    layers: int = 6
-    heads: int = 6
-    key_value_heads: int = 3
-    feed_forward: int = 384
+    layers: int = 4
+    heads: int = 4
+    key_value_heads: int = 2
+    feed_forward: int = 512
     condition_share: float = 0.15
     mask_share: float = 0.75
     seed: int = 0
