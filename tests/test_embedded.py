@@ -63,8 +63,8 @@ def test_the_demos_three_requests(agent: Agent) -> None:
         ("current_time", {"timezone": "Tokyo"}),
     ]
     assert both.forwards == both.turns == 3
-    assert "391" in both.answer
-    assert "Asia/Tokyo" in both.answer
+    assert both.results[0].content == "391"
+    assert both.answer == f"The answer is {both.results[1].content}."
 
     refused = agent.run_sync(none)
     assert called(refused) == []
