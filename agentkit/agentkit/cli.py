@@ -112,7 +112,11 @@ def _agent_options() -> argparse.ArgumentParser:
         help="tool plugins to use, separated by commas (default: all that are installed)",
     )
     options.add_argument(
-        "--steps", metavar="N", type=_positive, default=1, help="denoise steps a turn (default: 1)"
+        "--steps",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="denoise steps a turn may take (default: 1)",
     )
     options.add_argument(
         "--backend",
