@@ -229,6 +229,8 @@ def test_bad_requests_are_named(engine: Engine) -> None:
         session.infill_sync(Template.json_schema(SCHEMA), width=3)
     with pytest.raises(EngineError, match="no role"):
         session.extend_sync({"content": "hello"})
+    with pytest.raises(EngineError, match="no declaration"):
+        engine.session(tools=[{"name": "weather"}])
 
 
 def test_a_call_that_cannot_be_guaranteed_is_named(engine: Engine) -> None:
@@ -244,6 +246,30 @@ def test_a_template_that_is_all_literal_costs_no_forward(engine: Engine) -> None
     session.extend_sync("hello")
     filling = session.infill_sync(Template.json_schema({"const": {"a": [1, None]}}), layout="slots")
     assert (filling.value, filling.forwards) == ({"a": [1, None]}, 0)
+
+
+def test_references_in_a_tools_parameters_are_shown_and_filled(engine: Engine) -> None:
+    tree = {
+        "$defs": {
+            "node": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "maxLength": 4},
+                    "child": {"$ref": "#/$defs/node"},
+                },
+                "required": ["name"],
+            }
+        },
+        "type": "object",
+        "properties": {"top": {"$ref": "#/$defs/node"}},
+        "required": ["top"],
+    }
+    function = {"name": "plant", "description": "plants a tree", "parameters": tree}
+    session = engine.session(tools=[{"type": "function", "function": function}])
+    session.extend_sync("plant it")
+    decision = session.decide_sync({"plant": tree})
+    assert decision.name in {"plant", None}
+    jsonschema.validate(session.infill_sync(Template.json_schema(tree)).value, tree)
 
 
 def test_control_tokens_in_a_schema_stay_text(engine: Engine) -> None:

@@ -31,9 +31,9 @@ def random_schema(random: Random, depth: int = 0) -> dict[str, Any]:
             bounds = {"minimum": low, "maximum": low + random.randint(0, 400)}
             return {"type": "integer"} | {k: v for k, v in bounds.items() if random.random() < 0.6}
         case "number":
-            low = round(random.uniform(-50, 50), 2)
-            bounds = {"minimum": low, "exclusiveMaximum": low + random.randint(1, 90)}
-            return {"type": "number"} | {k: v for k, v in bounds.items() if random.random() < 0.5}
+            start = round(random.uniform(-50, 50), 2)
+            range_ = {"minimum": start, "exclusiveMaximum": start + random.randint(1, 90)}
+            return {"type": "number"} | {k: v for k, v in range_.items() if random.random() < 0.5}
         case "enum":
             return {"enum": random.sample(["a", "b c", "ü", 1, -2, 3.5, True, None, "<|x|>"], 3)}
         case "object":

@@ -137,3 +137,17 @@ def test_a_schema_is_an_object_or_a_boolean() -> None:
 def test_text_needs_room() -> None:
     with pytest.raises(TemplateError, match="at least 1 token"):
         Template.text(0)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": []},
+        {"type": "object", "properties": {}, "required": "a"},
+        {"type": "object", "properties": {"a": {}}, "required": [["a"]]},
+        {"type": "object", "required": ["a"]},
+    ],
+)
+def test_what_is_no_plain_record_is_left_to_the_grammar(schema: dict[str, Any]) -> None:
+    (segment,) = outline(schema, JSON)
+    assert isinstance(segment, Hole)

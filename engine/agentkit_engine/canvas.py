@@ -142,7 +142,7 @@ def _string_width(schema: Mapping[str, Any], usual: int) -> int:
     typical = _FORMAT_WIDTHS.get(schema.get("format", ""), usual)
     longest = schema.get("maxLength")
     # a token is at least one character for all but rare scripts, so more tokens are never needed
-    return typical if longest is None else max(1, min(typical, longest))
+    return typical if longest is None else max(1, min(typical, int(longest)))
 
 
 def pour(

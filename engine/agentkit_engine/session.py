@@ -42,7 +42,7 @@ class Session:
         self, runtime: Runtime, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> None:
         self._runtime = runtime
-        self._tools = [inline(tool) for tool in tools]
+        self._tools = [_declared(tool) for tool in tools]
         self._messages: list[ChatMessage] = []
         if instructions:
             self._messages.append({"role": "system", "content": instructions})
@@ -327,6 +327,17 @@ class Session:
             states = denoising.states(row, last=done == steps)
             drawn.append(DraftRow(forms[row].name, texts, tuple(states)))
         return Draft(done, steps, tuple(drawn))
+
+
+def _declared(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A declaration whose parameters hold no references: chat templates don't follow them."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping) or "parameters" not in function:
+        raise EngineError(
+            f"the tool {tool!r} is no declaration; write it as "
+            '{"type": "function", "function": {"name", "description", "parameters"}}'
+        )
+    return {**tool, "function": {**function, "parameters": inline(function["parameters"])}}
 
 
 def _chat_message(message: ChatMessage | str) -> ChatMessage:

@@ -23,6 +23,7 @@ _ANNOTATIONS = {
     "$comment", "$schema", "$id", "$defs", "definitions",
 }  # fmt: skip
 _MAX_REFERENCES = 16
+_INLINED_DEPTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,16 @@ def _is_record(schema: Schema) -> TypeGuard[Mapping[str, Any]]:
         and schema.get("type", "object") == "object"
         and set(schema) <= _OBJECT_KEYWORDS | _ANNOTATIONS
         and isinstance(schema.get("additionalProperties", False), bool)
-        and set(schema.get("required", ())) <= set(schema.get("properties", ()))
+        and _declares_what_it_requires(schema)
+    )
+
+
+def _declares_what_it_requires(schema: Mapping[str, Any]) -> bool:
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    return (
+        isinstance(properties, Mapping)
+        and isinstance(required, list)
+        and all(isinstance(name, str) and name in properties for name in required)
     )
 
 
@@ -253,24 +263,23 @@ def skeleton(schema: Schema, *, root: Schema | None = None) -> Any:
     return schema["const"] if _is_constant(schema) else None
 
 
-def inline(schema: Any, *, root: Any = None, depth: int = 4) -> Any:
+def inline(schema: Schema) -> Any:
     """`schema` with its references written out, as chat templates want it; deep ones stay."""
-    root = schema if root is None else root
-    if isinstance(schema, list):
-        return [inline(item, root=root, depth=depth) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    if "$ref" in schema and depth:
-        target, _ = resolve({"$ref": schema["$ref"]}, root, "")
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        return inline(
-            {**target, **beside} if isinstance(target, Mapping) else target,
-            root=root,
-            depth=depth - 1,
-        )
     hidden = ("$defs", "definitions")
-    return {
-        key: inline(value, root=root, depth=depth)
-        for key, value in schema.items()
-        if key not in hidden
-    }
+    shown = {key: value for key, value in schema.items() if key not in hidden}
+    return _inlined(shown, schema, _INLINED_DEPTH)
+
+
+def _inlined(part: Any, root: Schema, depth: int) -> Any:
+    if isinstance(part, list):
+        return [_inlined(item, root, depth) for item in part]
+    if not isinstance(part, Mapping):
+        return part
+    if isinstance(part.get("$ref"), str) and depth:
+        target, _ = resolve({"$ref": part["$ref"]}, root, "")
+        if isinstance(target, Mapping):
+            beside = {key: value for key, value in part.items() if key != "$ref"}
+            return _inlined({**target, **beside}, root, depth - 1)
+    return {key: _inlined(value, root, depth) for key, value in part.items()}
