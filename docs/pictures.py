@@ -13,13 +13,12 @@ from agentkit.drawing import draw_event, export_svg
 
 HERE = Path(__file__).parent
 REQUEST = "Add buy milk to my to-do list"
-STEPS = 3  # one would do, but then there is little to see
 
 
 async def canvas() -> None:
     """docs/canvas.svg: the first turn of a run, every denoise step drawn below the last."""
-    agent = Agent(tools=load_toolsets(["calculator", "clock", "todo"]), steps=STEPS)
-    parts: list[RenderableType] = [Text(f'$ agentkit run "{REQUEST}" --steps {STEPS}\n')]
+    agent = Agent(tools=load_toolsets(["calculator", "clock", "todo"]))
+    parts: list[RenderableType] = [Text(f'$ agentkit run "{REQUEST}"\n')]
     async with agent.stream(REQUEST) as run:
         async for event in run:
             if isinstance(event, DraftCanvas) and event.turn > 1:

@@ -128,11 +128,11 @@ def test_a_floor_on_accuracy_on_conversations_never_trained_on(engine: Engine) -
     from agentkit_engine.training.evaluate import evaluate
 
     shipped = evaluate(engine, "shipped tools", count=80)
-    assert shipped.share("tool chosen") >= 0.9
-    assert shipped.share("whole call exact") >= 0.6
+    assert shipped.share("tool chosen") >= 0.95
+    assert shipped.share("whole call exact") >= 0.85
     held = evaluate(engine, "made-up tools, held-out words", count=80)
-    assert held.share("tool chosen") >= 0.6
-    assert held.share("whole call exact") >= 0.25
+    assert held.share("tool chosen") >= 0.8
+    assert held.share("whole call exact") >= 0.55
 
 
 def test_the_tools_of_the_agent_are_the_ones_it_was_trained_on(agent: Agent) -> None:
