@@ -31,7 +31,7 @@ test: $(INSTALLED) ## The tests
 check: $(INSTALLED) ## Format, lint, types, tests: all that a change must pass
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 

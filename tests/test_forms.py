@@ -170,6 +170,15 @@ def test_choices_patterns_and_text(engine: Engine, layout: Layout) -> None:
         assert isinstance(fill(engine, text, seed=seed)[0], str)
 
 
+@pytest.mark.parametrize("layout", ["slots", "float"])
+def test_an_answer_is_never_blank(engine: Engine, layout: Layout) -> None:
+    form = engine.runtime.forms.answer(layout=layout)
+    assert form.name == "answer"
+    for seed in range(30):
+        text = fill(engine, form, seed=seed)[0]
+        assert text[0] == text.lstrip()[0]
+
+
 def test_the_choice_between_calls_is_a_distribution(engine: Engine) -> None:
     for layout in ("slots", "float"):
         form = engine.runtime.forms.choice(("add", "add_item", "remove"), layout=layout)

@@ -114,7 +114,7 @@ class Writing:
                 return compile_choice(template.options, vocabulary=self.vocabulary), widest
             case "regex":
                 found = compile_regex(template.pattern, vocabulary=self.vocabulary)
-                return found, 2 * max(8, found.min_tokens)
+                return found, template.max_tokens or 2 * max(8, found.min_tokens)
             case _:
                 return compile_text(vocabulary=self.vocabulary), template.max_tokens
 

@@ -93,9 +93,13 @@ class Template:
         return cls("choice", options=tuple(dict.fromkeys(options)))
 
     @classmethod
-    def regex(cls, pattern: str) -> Template:
-        """Text that `pattern` matches from end to end (ECMA-262 subset, no look-around)."""
-        return cls("regex", pattern=pattern)
+    def regex(cls, pattern: str, *, max_tokens: int = 0) -> Template:
+        """Text that `pattern` matches from end to end (ECMA-262 subset, no look-around).
+
+        Args:
+            max_tokens: how long it may get; 0 leaves it to the pattern's shortest match.
+        """
+        return cls("regex", pattern=pattern, max_tokens=max_tokens)
 
     @classmethod
     def text(cls, max_tokens: int) -> Template:

@@ -17,6 +17,8 @@ __all__ = ["FormMaker", "Layout"]
 
 Layout: TypeAlias = Literal["slots", "float"]
 
+_SAID = r"\S[\s\S]*"
+
 
 class FormMaker:
     """Compiles templates, calls and choices for one checkpoint; keeps what it compiled."""
@@ -54,11 +56,11 @@ class FormMaker:
         return self._keep((tuple(names), layout), lambda: chosen.choice(names))
 
     def answer(self, *, layout: Layout | None) -> Form:
-        """Free text that ends the turn."""
+        """Free text that ends the turn: never nothing, nor mere white space."""
         room = self._writing.canvas_length - 1
         width = min(self._writing.dialect.answer_width or room, room)
-        form = self.template(Template.text(width), layout=layout, width=None)
-        return replace(form, name="answer")
+        said = Template.regex(_SAID, max_tokens=width)
+        return replace(self.template(said, layout=layout, width=None), name="answer")
 
     def _layout(self, wanted: Layout | None) -> Slots | Floating:
         known = self._writing.dialect.layouts
