@@ -241,6 +241,15 @@ def test_a_call_that_cannot_be_guaranteed_is_named(engine: Engine) -> None:
     assert "'pick'" in caught.value.__notes__[0]
 
 
+def test_without_calls_the_only_decision_is_an_answer(engine: Engine) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    for layout in ("slots", "float"):
+        decision = session.decide_sync({}, layout=layout)
+        assert (decision.name, decision.choice) == (None, {"": 1.0})
+        assert decision.value.strip()
+
+
 def test_a_template_that_is_all_literal_costs_no_forward(engine: Engine) -> None:
     session = engine.session()
     session.extend_sync("hello")

@@ -185,7 +185,7 @@ def _choose(log_probs: Tensor, region: Options) -> tuple[list[int], tuple[float,
 def _anything_else(log_probs: Tensor, region: Options) -> Tensor:
     """The probability that the row begins with the first token of none of the options."""
     first = sorted({option[0] for option in region.sequences if option})
-    taken = log_probs[0, torch.tensor(first)].exp().sum()
+    taken = log_probs[0, torch.tensor(first, dtype=torch.long)].exp().sum()
     return torch.log1p(-taken.clamp(max=1 - 1e-9))
 
 
