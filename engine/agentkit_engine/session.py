@@ -252,10 +252,9 @@ class Session:
         with self._runtime.lock:
             stop()
             clock, denoising = self._begin(forms, seed)
-            # rows: 0 the choice, then one a call in order, and the answer last
-            row = len(names) + 1
 
             def chosen() -> int:
+                # rows: 0 the choice, then one a call in order, and the answer last
                 options = denoising.filled(0).options
                 return 1 + options.index(max(options))
 

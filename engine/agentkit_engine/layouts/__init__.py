@@ -41,19 +41,19 @@ class FormMaker:
             raise CanvasTooShort(needed=1, available=width)
         room = min(width or self._writing.canvas_length, self._writing.canvas_length)
         chosen = self._layout(layout)
-        key = (repr(template), layout, width)
+        key = (repr(template), chosen, width)
         return self._keep(key, lambda: chosen.template(template, room))
 
     def call(self, name: str, parameters: Schema, *, layout: Layout | None) -> Form:
         """A call of `name`, its arguments by the schema `parameters`."""
         chosen = self._layout(layout)
-        key = (name, json.dumps(parameters), layout)
+        key = (name, json.dumps(parameters), chosen)
         return self._keep(key, lambda: chosen.call(name, parameters))
 
     def choice(self, names: Sequence[str], *, layout: Layout | None) -> Form:
         """Which of `names` is called; one option more than names, for none of them."""
         chosen = self._layout(layout)
-        return self._keep((tuple(names), layout), lambda: chosen.choice(names))
+        return self._keep((tuple(names), chosen), lambda: chosen.choice(names))
 
     def answer(self, *, layout: Layout | None) -> Form:
         """Free text that ends the turn: never nothing, nor mere white space."""
