@@ -41,8 +41,9 @@ check-long: $(INSTALLED) ## The tests that take minutes
 bench: $(INSTALLED) ## The measurements behind the figures in README and docs
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
-docs: $(INSTALLED) ## Draw the pictures of README and docs again
+docs: $(INSTALLED) ## Draw the pictures of README and docs again, and write their tables
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/keywords.py
 
 clean: ## Remove the virtual environment and what the tools left behind
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

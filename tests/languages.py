@@ -1,4 +1,4 @@
-"""Judging and sampling languages, for the grammar's tests."""
+"""Judging values, and schemas to judge them by, for the grammar's tests."""
 
 from __future__ import annotations
 
@@ -7,46 +7,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from jsonschema.validators import validator_for
 
 from agentkit_engine.grammar import ByteAutomaton
+from agentkit_engine.grammar.sampling import distances, random_text
 
 
 def valid(schema: Any, value: Any) -> bool:
-    checker = Draft202012Validator.FORMAT_CHECKER
-    return bool(Draft202012Validator(schema, format_checker=checker).is_valid(value))
+    checked = validator_for(schema, default=Draft202012Validator)
+    return bool(checked(schema, format_checker=checked.FORMAT_CHECKER).is_valid(value))
 
 
 def sample(automaton: ByteAutomaton, chance: random.Random, *, turns: int = 40) -> bytes:
     """A random text of the language: `turns` random bytes, then the shortest way out."""
-    ahead = distances(automaton)
-    state, text = 0, bytearray()
-    while not (automaton.accepting[state] and (len(text) >= turns or chance.random() < 0.3)):
-        row = automaton.table[state, automaton.class_of].tolist()
-        ways = [(byte, to) for byte, to in enumerate(row) if to >= 0]
-        if not ways:
-            break
-        byte, to = chance.choice(ways)
-        if len(text) >= turns:
-            _, byte, to = min((ahead[to], byte, to) for byte, to in ways)
-        text.append(byte)
-        state = to
-    return bytes(text)
-
-
-def distances(automaton: ByteAutomaton) -> list[int]:
-    """Bytes from each state to acceptance."""
-    before: dict[int, list[int]] = {}
-    for state, row in enumerate(automaton.table.tolist()):
-        for to in row:
-            before.setdefault(to, []).append(state)
-    ahead = {state: 0 for state in range(automaton.states) if automaton.accepting[state]}
-    queue = list(ahead)
-    for state in queue:
-        for source in before.get(state, []):
-            if source not in ahead:
-                ahead[source] = ahead[state] + 1
-                queue.append(source)
-    return [ahead[state] for state in range(automaton.states)]
+    return random_text(automaton, distances(automaton), chance, turns=turns)
 
 
 @st.composite

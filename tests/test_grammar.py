@@ -109,19 +109,10 @@ def test_optional_keys_in_every_combination(required: list[str], syntax: Syntax)
 
 
 UNSUPPORTED: list[tuple[Any, str, str]] = [
-    ({"not": {}}, "not", ""),
-    ({"type": "object", "patternProperties": {}}, "patternProperties", ""),
-    ({"type": "object", "properties": {"a": {"if": {}}}}, "if", "/properties/a"),
-    ({"type": "object", "properties": {"a/b~": {"x": 1}}}, "x", "/properties/a~1b~0"),
-    ({"type": "array", "items": {"contains": {}}}, "contains", "/items"),
-    ({"type": "array", "uniqueItems": True}, "uniqueItems", ""),
-    ({"type": "array", "prefixItems": [{}]}, "prefixItems", ""),
-    ({"type": "object", "additionalProperties": {"type": "string"}}, "additionalProperties", ""),
-    ({"type": "string", "format": "uri"}, "format", ""),
-    ({"anyOf": [{"type": "null"}, {"type": "string", "format": "x"}]}, "format", "/anyOf/1"),
-    ({"type": "number", "multipleOf": 0.1}, "multipleOf", ""),
+    ({"type": "string", "pattern": "a(?=b)"}, "pattern", ""),
+    ({"type": "object", "properties": {"a/b~": {"pattern": r"(a)\1"}}}, "pattern",
+     "/properties/a~1b~0"),
     ({"type": "integer", "minimum": True}, "minimum", ""),
-    ({"type": "integer", "exclusiveMinimum": True, "minimum": 1}, "exclusiveMinimum", ""),
     ({"type": "integer", "minimum": "1"}, "minimum", ""),
     ({"type": "string", "minLength": -1}, "minLength", ""),
     ({"type": "string", "maxLength": 1.5}, "maxLength", ""),
@@ -130,20 +121,13 @@ UNSUPPORTED: list[tuple[Any, str, str]] = [
     ({"enum": "ab"}, "enum", ""),
     ({"type": "object", "required": "a"}, "required", ""),
     ({"type": "object", "properties": []}, "properties", ""),
-    ({"allOf": [{"type": "string"}, {"minLength": 1}]}, "allOf", ""),
-    ({"anyOf": []}, "anyOf", ""),
+    ({"allOf": {}}, "allOf", ""),
     ({"$ref": "https://example.org/schema"}, "$ref", ""),
     ({"$ref": "#/$defs/missing"}, "$ref", ""),
     ({"$ref": "#anchor"}, "$ref", ""),
-    ({"properties": {"a": {"$id": "x"}}}, "$id", "/properties/a"),
-    ({"$ref": "#/$defs/a", "$defs": {"a": {"nullable": True}}}, "nullable", "/$defs/a"),
-    ({"pattern": "b", "anyOf": [{"type": "string", "pattern": "a"}]}, "pattern", ""),
-    ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf", ""),
-    ({"oneOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]}, "oneOf", ""),
-    ({"type": "string", "oneOf": [{"maxLength": 5}, {"minLength": 5}]}, "oneOf", ""),
-    ({"oneOf": [{"enum": ["a"]}, {"type": "string"}]}, "oneOf", ""),
-    ({"properties": {"p": {"type": "object", "properties": {"a": {}},
-      "anyOf": [{"additionalProperties": False}]}}}, "anyOf", "/properties/p"),
+    ({"$ref": "#"}, "$ref", ""),
+    ({"type": "object", "patternProperties": {"^x": True}, "additionalProperties": False,
+      "minProperties": 2}, "uniqueItems", ""),
 ]  # fmt: skip
 
 
@@ -193,37 +177,14 @@ def test_one_of_asks_about_values_that_are_never_written() -> None:
         ],
     }
     assert not valid(schema, {"a": 1})
-    with pytest.raises(UnsupportedSchema, match="'oneOf'"):
-        schema_automaton(schema)
+    assert not accepts(schema, {"a": 1})
+    assert accepts(schema, {"a": 1, "b": "x"})
+    assert accepts(schema, {"b": 2})
 
 
-def test_recursion_is_cut_where_it_nests_too_deep() -> None:
-    tree: dict[str, Any] = {
-        "$defs": {
-            "node": {
-                "type": "object",
-                "properties": {
-                    "value": {"type": "integer"},
-                    "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
-                },
-                "required": ["value", "next"],
-            }
-        },
-        "$ref": "#/$defs/node",
-    }
-    value: Any = None
-    for depth in range(6):
-        value = {"value": depth, "next": value}
-        assert valid(tree, value)
-        assert accepts(tree, value) == (depth < 3)
-
-
-@pytest.mark.parametrize(
-    "schema", [{"$ref": "#"}, {"type": "array", "items": {"$ref": "#"}, "minItems": 1}]
-)
-def test_endless_recursion_has_no_value(schema: Any) -> None:
+def test_endless_recursion_has_no_value() -> None:
     with pytest.raises(UnsatisfiableSchema):
-        schema_automaton(schema)
+        schema_automaton({"type": "array", "items": {"$ref": "#"}, "minItems": 1})
 
 
 @pytest.mark.parametrize(
@@ -272,10 +233,10 @@ def test_long_strings_are_bounded_by_what_a_canvas_holds() -> None:
     assert automaton.accepts(JSON.dumps("x" * 500))
 
 
-@pytest.mark.parametrize("schema", [5, "string", None, {"properties": {"a": 5}}])
+@pytest.mark.parametrize("schema", [5, "string", None, [], {"properties": {"a": 5}}])
 def test_what_is_no_schema_is_refused(schema: Any) -> None:
-    with pytest.raises(TemplateError, match="an object or a boolean"):
-        schema_automaton(schema, root={})
+    with pytest.raises(TemplateError, match="object or a boolean|is no schema"):
+        schema_automaton(schema)
 
 
 def test_annotations_change_nothing() -> None:
@@ -315,7 +276,7 @@ def test_content_only_needs_strings(schema: Any) -> None:
 def test_a_part_of_a_document() -> None:
     root: dict[str, Any] = {
         "properties": {"a~/b": {"$ref": "#/$defs/x%20y"}},
-        "$defs": {"x y": {"type": "string", "format": "nope"}},
+        "$defs": {"x y": {"type": "string", "pattern": "("}},
     }
     with pytest.raises(UnsupportedSchema) as caught:
         schema_automaton(root["properties"]["a~/b"], root=root, pointer="/properties/a~0~1b")

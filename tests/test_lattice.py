@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from automata import FREE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -22,6 +24,7 @@ from agentkit_engine.grammar import (
     compile_schema,
     compile_text,
 )
+from agentkit_engine.grammar.token.lift import lift
 from agentkit_engine.lattice import best, entropies, marginals
 from agentkit_engine.lattice.reference import reference_best, reference_marginals
 from agentkit_engine.syntax import GEMMA, JSON, Syntax
@@ -354,3 +357,20 @@ def test_an_absent_key_is_the_marker_and_nothing_else() -> None:
     assert answer.tokens.tolist() == [absent, *[special(kind, "<|fill|>")] * 3]
     chance = float(marginals(log_probs, automaton)[0, absent])
     assert math.log(chance) == pytest.approx(answer.log_posterior, abs=1e-5)
+
+
+def test_a_filling_that_repeats_a_key_gives_way_to_a_strict_one() -> None:
+    found = tiny(b'{"', b"a", b"b", b'":1', b',"', b"}", None)
+    automaton = lift(FREE, found).fill(6)
+    log_probs = torch.zeros(7, 7)
+    log_probs[:, 1] = 1.0
+    answer = best(log_probs, automaton)
+    assert answer.tokens.tolist() == [0, 1, 3, 4, 2, 3, 5]
+    assert automaton.accepts(answer.tokens.tolist())
+    assert answer.log_posterior < 0
+    log_probs[1, 2] = 2.0
+    assert best(log_probs, automaton).tokens.tolist() == [0, 2, 3, 4, 1, 3, 5]
+    with pytest.raises(TemplateError, match="token 2 pinned at position 1"):
+        best(log_probs, automaton, pins={1: 2, 4: 2})
+    with pytest.raises(TemplateError, match="nothing in the grammar"):
+        best(log_probs, replace(automaton, strict=None), pins={1: 1})

@@ -20,9 +20,19 @@ from agentkit_engine.errors import (
     UnsatisfiableSchema,
     UnsupportedSchema,
 )
-from agentkit_engine.syntax import GEMMA, JSON, QUOTE, Syntax
+from agentkit_engine.syntax import (
+    CALL_CLOSE,
+    CALL_OPEN,
+    GEMMA,
+    JSON,
+    QUOTE,
+    SPACED,
+    Syntax,
+    read_call,
+    write_call,
+)
 
-SYNTAXES = pytest.mark.parametrize("syntax", [JSON, GEMMA], ids=lambda syntax: syntax.name)
+SYNTAXES = pytest.mark.parametrize("syntax", [JSON, SPACED, GEMMA], ids=lambda syntax: syntax.name)
 
 scalars = (
     st.none()
@@ -43,20 +53,31 @@ def same(left: Any, right: Any) -> bool:
     return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 
-@given(values)
-def test_json_round_trip(value: Any) -> None:
-    assert same(JSON.loads(JSON.dumps(value)), value)
-
-
-@given(values)
-def test_gemma_round_trip(value: Any) -> None:
-    assert same(GEMMA.loads(GEMMA.dumps(value)), value)
+@SYNTAXES
+@given(value=values)
+def test_what_is_written_is_read_back(syntax: Syntax, value: Any) -> None:
+    text = syntax.dumps(value)
+    assert same(syntax.loads(text), value)
+    assert syntax.dumps(syntax.loads(text)) == text
 
 
 @given(values)
 def test_json_is_what_the_standard_library_writes_compactly(value: Any) -> None:
     expected = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     assert JSON.dumps(value) == expected.encode()
+
+
+@given(values)
+def test_spaced_json_is_what_the_standard_library_writes_by_default(value: Any) -> None:
+    assert SPACED.dumps(value) == json.dumps(value, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "text", [b"[1,2]", b"[1,  2]", b'{"a":1}', b'{"a" : 1}', b"[ 1]", b"[1, ]"]
+)
+def test_other_spaces_are_refused(text: bytes) -> None:
+    with pytest.raises(TemplateError, match="not spaced JSON: expected"):
+        SPACED.loads(text)
 
 
 def test_gemma_writes_bare_keys_and_symbols_for_quotes() -> None:
@@ -120,6 +141,45 @@ def test_malformed_json_is_refused(text: bytes) -> None:
 def test_malformed_gemma_is_refused(text: bytes) -> None:
     with pytest.raises(TemplateError, match="not Gemma: expected"):
         GEMMA.loads(text)
+
+
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]*", fullmatch=True)
+
+
+@given(names, st.dictionaries(st.text(), values, max_size=4))
+def test_a_whole_call_is_read_back(name: str, arguments: dict[str, Any]) -> None:
+    found, read = read_call(write_call(name, arguments))
+    assert found == name
+    assert same(read, arguments)
+
+
+def test_a_call_stands_between_two_symbols() -> None:
+    assert write_call("weather", {"city": "Paris"}) == b"\xfecall:weather{city:\xffParis\xff}\xfd"
+    assert (CALL_OPEN, CALL_CLOSE) == (0xFE, 0xFD)
+
+
+def test_what_a_call_says_can_not_close_it() -> None:
+    arguments = {"text": '<tool_call|><|"|>}{'}
+    assert read_call(write_call("say", arguments)) == ("say", arguments)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a{", "9", "a:b"])
+def test_a_name_that_would_not_be_read_back_is_refused(name: str) -> None:
+    with pytest.raises(TemplateError, match="can't be the name of a call"):
+        write_call(name, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"call:a{}", b"\xfecall:a{}", b"\xfea{}\xfd", b"\xfecall:{}\xfd", b"\xfecall:a\xfd",
+        b"\xfecall:a[]\xfd", b"\xfecall:a{}}\xfd", b"\xfecall:a{b:1,b:1}\xfd",
+        b"\xfecall:a{}\xfd\xfd",
+    ],
+)  # fmt: skip
+def test_malformed_calls_are_refused(text: bytes) -> None:
+    with pytest.raises(TemplateError, match="not Gemma: expected"):
+        read_call(text)
 
 
 def test_escaped_quotes_do_not_close_a_string() -> None:

@@ -1,4 +1,4 @@
-"""The command line: `agentkit run`, `agentkit chat`, `agentkit tools`.
+"""The command line: `agentkit run`, `agentkit chat`, `agentkit tools`, `agentkit schema`.
 
 Knows agents and their events; every drawing is `agentkit.drawing`'s, every decision the agent's.
 What is slow to import (rich) is imported by the command that needs it.
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None, *, backend: Backend | None = None) -
                 return _run(arguments, backend)
             case "chat":
                 return _chat(arguments, backend)
+            case "schema":
+                return _schema(arguments)
             case _:
                 return _tools()
     except AgentKitError as error:
@@ -100,7 +102,28 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print one JSON object and no drawing")
     commands.add_parser("chat", help="answer one request after another", parents=[_agent_options()])
     commands.add_parser("tools", help="list the installed tool plugins")
+    _add_schema(commands.add_parser("schema", help="try a JSON Schema out"))
     return parser
+
+
+def _add_schema(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="say whether schemas are supported, and how far")
+    check.add_argument("files", metavar="FILE", nargs="+", help="a schema's file; - for the input")
+    check.add_argument("--json", action="store_true", help="print one JSON object for each file")
+    sample = actions.add_parser("sample", help="print random valid values, one JSON a line")
+    sample.add_argument("file", metavar="FILE", help="the schema's file; - for the input")
+    sample.add_argument(
+        "-n", metavar="N", dest="count", type=_positive, default=5, help="how many (default: 5)"
+    )
+    sample.add_argument("--seed", metavar="N", type=int, help="the same seed, the same values")
+    for action in (check, sample):
+        action.add_argument(
+            "--syntax",
+            choices=("json", "spaced", "gemma"),
+            default="json",
+            help="how values are written on the canvas (default: json)",
+        )
 
 
 def _agent_options() -> argparse.ArgumentParser:
@@ -223,6 +246,16 @@ def _reply(events: EventStream, screen: Screen) -> History:
     except KeyboardInterrupt:
         screen.console.print("stopped", style="dim")
     return events.history
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from agentkit import schema_cli
+
+    if arguments.action == "check":
+        return schema_cli.check(arguments.files, syntax=arguments.syntax, as_json=arguments.json)
+    return schema_cli.sample(
+        arguments.file, count=arguments.count, seed=arguments.seed, syntax=arguments.syntax
+    )
 
 
 def _history_of(error: AgentKitError) -> History:

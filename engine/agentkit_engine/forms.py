@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 from jsonschema.exceptions import best_match
+from jsonschema.validators import validator_for
 
 from agentkit_engine.canvas import slot_width
 from agentkit_engine.dialect import Dialect, DialectTokens
@@ -121,9 +122,8 @@ class Writing:
 
 def gate(schema: Schema) -> Callable[[Any], Any]:
     """The last gate: what `jsonschema` refuses is never emitted. It has never fired."""
-    validator = jsonschema.Draft202012Validator(
-        schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
-    )
+    chosen = validator_for(schema, default=jsonschema.Draft202012Validator)
+    validator = chosen(schema, format_checker=chosen.FORMAT_CHECKER)
 
     def check(value: Any) -> Any:
         fault = best_match(validator.iter_errors(value))

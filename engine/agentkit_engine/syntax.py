@@ -1,8 +1,9 @@
 """How a value is written on the canvas, and read back from it.
 
-Knows two surface syntaxes as bytes: compact JSON, and the native call syntax of Gemma 4. Must not
-know schemas, automata or tokenizers. A special token that takes part in a syntax is stood for by a
-*symbol*, a byte that UTF-8 never uses, so that all of a canvas is one byte string.
+Knows three surface syntaxes as bytes: compact JSON, JSON with spaces, and the native syntax of
+Gemma 4, whose whole calls it writes too. Must not know schemas, automata or tokenizers. A special
+token that takes part in a syntax is stood for by a *symbol*, a byte that UTF-8 never uses, so that
+all of a canvas is one byte string.
 """
 
 import json
@@ -15,12 +16,29 @@ from typing import Any, cast
 
 from agentkit_engine.errors import TemplateError
 
-__all__ = ["GEMMA", "JSON", "QUOTE", "Syntax"]
+__all__ = [
+    "CALL_CLOSE",
+    "CALL_OPEN",
+    "GEMMA",
+    "JSON",
+    "QUOTE",
+    "SPACED",
+    "Syntax",
+    "read_call",
+    "write_call",
+]
 
 QUOTE = 0xFF
 """The symbol of the special token that delimits Gemma's strings."""
+CALL_OPEN = 0xFE
+"""The symbol of the special token that opens a call of Gemma's, `<|tool_call>`."""
+CALL_CLOSE = 0xFD
+"""The symbol of the special token that closes it, `<tool_call|>`."""
 
 _BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_CALL_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.-]*(?=\{)")
+_OPENING = bytes([CALL_OPEN]) + b"call:"
+_CLOSING = bytes([CALL_CLOSE])
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS: Mapping[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
 _STRING = json.JSONEncoder(ensure_ascii=False).encode
@@ -61,12 +79,15 @@ class Syntax:
             return b"{" + self.item_separator.join(map(self._member, value.items())) + b"}"
         raise TemplateError(f"{value!r} is not a JSON value; got {type(value).__name__!r}")
 
-    def loads(self, text: bytes) -> Any:
+    def loads(
+        self, text: bytes, *, on_array: Callable[[int, list[Any]], None] | None = None
+    ) -> Any:
         """The value that `text` writes, whole; raises TemplateError where it is malformed.
 
         Stricter than most readers: no white space between tokens, no NaN, no repeated key.
+        `on_array` is told of every array: the byte behind its opening bracket, and its items.
         """
-        reader = _Reader(self, text)
+        reader = _Reader(self, text, on_array)
         try:
             value = reader.value()
         except RecursionError as error:
@@ -101,10 +122,16 @@ class Syntax:
 class _Reader:
     """Recursive descent over one text; `at` is the byte it stands before."""
 
-    def __init__(self, syntax: Syntax, text: bytes) -> None:
+    def __init__(
+        self,
+        syntax: Syntax,
+        text: bytes,
+        on_array: Callable[[int, list[Any]], None] | None = None,
+    ) -> None:
         self.syntax = syntax
         self.text = text
         self.at = 0
+        self.on_array = on_array
 
     def error(self, expected: str) -> TemplateError:
         found = self.text[self.at : self.at + 20]
@@ -138,10 +165,13 @@ class _Reader:
         values: list[Any] = []
         if self.takes(b"]"):
             return values
+        start = self.at
         values.append(self.value())
         while self.takes(self.syntax.item_separator):
             values.append(self.value())
         self.expect(b"]")
+        if self.on_array is not None:
+            self.on_array(start, values)
         return values
 
     def members(self) -> dict[str, Any]:
@@ -217,6 +247,7 @@ class _Reader:
 
 
 JSON = Syntax("JSON", b'"', True, False, b",", b":")
+SPACED = Syntax("spaced JSON", b'"', True, False, b", ", b": ")
 GEMMA = Syntax(
     "Gemma",
     bytes([QUOTE]),
@@ -226,3 +257,31 @@ GEMMA = Syntax(
     b":",
     MappingProxyType({QUOTE: '<|"|>'}),
 )
+
+
+def write_call(name: str, arguments: Mapping[str, Any]) -> bytes:
+    """A whole call as Gemma 4 writes it: `<|tool_call>call:NAME{...}<tool_call|>`, with symbols.
+
+    Raises:
+        TemplateError: the name has no place in a call, or the arguments have no JSON form.
+    """
+    if not _BARE_KEY.fullmatch(name):
+        raise TemplateError(
+            f"{name!r} can't be the name of a call; begin with a letter or '_', and go on with "
+            "letters, digits, '_', '.' and '-'"
+        )
+    return _OPENING + name.encode() + GEMMA.dumps(dict(arguments)) + _CLOSING
+
+
+def read_call(text: bytes) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of a whole call; raises TemplateError where it is malformed."""
+    reader = _Reader(GEMMA, text)
+    reader.expect(_OPENING)
+    match = _CALL_NAME.match(text, reader.at)
+    if match is None:
+        raise reader.error("the name of a call and its arguments")
+    if not text.endswith(_CLOSING):
+        reader.at = len(text)
+        raise reader.error(repr(_CLOSING))
+    arguments = GEMMA.loads(text[match.end() : -1])
+    return match[0].decode(), arguments

@@ -1,7 +1,7 @@
 """A token automaton laid out for inference: sorted, grouped, and only once.
 
-Knows the automaton's arrays. Must not know probabilities. States joined by equal sets of classes
-share one *set*, so that a position's work is classes -> sets -> pairs of states.
+Knows the automaton's arrays. Must not know probabilities. A position's work is classes -> sets ->
+pairs of states.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentkit_engine.grammar.lift import TokenAutomaton
+from agentkit_engine.grammar.token.automaton import TokenAutomaton
 
 __all__ = ["Plan", "Segments", "plan_of"]
 
@@ -38,21 +38,19 @@ class Segments:
 class Plan:
     """tokens, token_class: int64 [N], the tokens that occur, by class and id.
 
-    edge_*: int64 [E], sorted by source, `edge_first[s]` to `edge_first[s + 1]` those of state s.
     set_class: classes of all sets in a row, in runs `sets`. pair_*: int64 [P], (src, dst) and the
-    set that joins them, sorted by source in runs `by_src`; `dst_order` sorts them by target in runs
-    `by_dst`, `set_order` by set in runs `by_set`; `class_order` sorts set_class by class in runs
-    `by_class`, entry i belonging to the set `entry_set[i]`.
+    set that joins them, sorted by source in runs `by_src`, those of state s from `pair_first[s]` to
+    `pair_first[s + 1]`; `dst_order` sorts them by target in runs `by_dst`, `set_order` by set in
+    runs `by_set`; `class_order` sorts set_class by class in runs `by_class`, entry i belonging to
+    the set `entry_set[i]`.
     """
 
     tokens: Tensor
     token_class: Tensor
     classes: int
-    edge_first: Longs
-    edge_class: Longs
-    edge_dst: Longs
     set_class: Longs
     sets: Segments
+    pair_first: Longs
     pair_src: Longs
     pair_dst: Longs
     pair_set: Longs
@@ -81,15 +79,12 @@ def _plan(automaton: TokenAutomaton) -> Plan:
     class_of = torch.from_numpy(automaton.class_of).long()
     token_class, tokens = torch.sort(class_of, stable=True)
     unused = int((token_class < 0).sum())
-    order = np.lexsort((automaton.cls, automaton.dst, automaton.src))
-    src, cls, dst = (
-        part[order].astype(np.int64) for part in (automaton.src, automaton.cls, automaton.dst)
+    pair_src, pair_dst, pair_set = (
+        part.astype(np.int64) for part in (automaton.src, automaton.dst, automaton.set)
     )
-    pairs = Segments.of(src * automaton.states + dst)
-    pair_src, pair_dst = pairs.key // automaton.states, pairs.key % automaton.states
-    pair_set, sets = _distinct(cls, pairs)
-    set_class = np.concatenate([np.zeros(0, np.int64), *sets])
-    entry_set = np.repeat(np.arange(len(sets)), [len(one) for one in sets])
+    set_class = automaton.set_class.astype(np.int64)
+    set_first = automaton.set_first.astype(np.int64)
+    entry_set = np.repeat(np.arange(len(set_first) - 1), np.diff(set_first))
     class_order = np.argsort(set_class, kind="stable")
     dst_order = np.argsort(pair_dst, kind="stable")
     set_order = np.argsort(pair_set, kind="stable")
@@ -97,11 +92,9 @@ def _plan(automaton: TokenAutomaton) -> Plan:
         tokens=tokens[unused:],
         token_class=token_class[unused:],
         classes=automaton.classes,
-        edge_first=np.searchsorted(src, np.arange(automaton.states + 1)),
-        edge_class=cls,
-        edge_dst=dst,
         set_class=set_class,
         sets=Segments.of(entry_set),
+        pair_first=np.searchsorted(pair_src, np.arange(automaton.states + 1)),
         pair_src=pair_src,
         pair_dst=pair_dst,
         pair_set=pair_set,
@@ -114,17 +107,3 @@ def _plan(automaton: TokenAutomaton) -> Plan:
         by_class=Segments.of(set_class[class_order]),
         entry_set=entry_set[class_order],
     )
-
-
-def _distinct(cls: Longs, pairs: Segments) -> tuple[Longs, list[Longs]]:
-    """Which set of classes joins each pair of states, and the distinct sets."""
-    ids: dict[bytes, int] = {}
-    sets: list[Longs] = []
-    numbers: list[int] = []
-    for start, length in zip(pairs.start.tolist(), pairs.length.tolist(), strict=True):
-        one = cls[start : start + length]
-        number = ids.setdefault(one.tobytes(), len(sets))
-        if number == len(sets):
-            sets.append(one)
-        numbers.append(number)
-    return np.array(numbers, np.int64), sets

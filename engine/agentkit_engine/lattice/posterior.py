@@ -8,7 +8,7 @@ are float64 nats in log space, so that a needed but improbable token can't under
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentkit_engine.errors import CanvasTooShort, InvalidLogProbs, TemplateError
-from agentkit_engine.grammar.lift import TokenAutomaton
+from agentkit_engine.grammar.token.automaton import TokenAutomaton
+from agentkit_engine.grammar.token.runs import spread
 from agentkit_engine.lattice.plan import Plan, Segments, plan_of
 
 __all__ = ["Best", "best", "checked", "entropies", "marginals"]
@@ -59,12 +60,26 @@ def best(log_probs: Tensor, automaton: TokenAutomaton, *, pins: Pins | None = No
 
     log_probs: float [L, V'], nats, normalised or not; V' at least the automaton's vocabulary.
     pins: position -> token that must stand there. Of equal fillings the one with the lowest token
-    ids, from left to right, is taken.
+    ids, from left to right, is taken. Where that one repeats a key of an object, the answer is the
+    best of the automaton's `strict` part, in which none can; log_partition stays that of all moves,
+    so that log_posterior is a lower bound.
 
     Raises CanvasTooShort, TemplateError (nothing valid fits: says whether the length, a pin or the
     log-probabilities forbid it) or InvalidLogProbs.
     """
-    pins = checked(log_probs, automaton, pins)
+    found = _best(log_probs, automaton, checked(log_probs, automaton, pins))
+    if automaton.repeats is None or not automaton.repeats(found.tokens.tolist()):
+        return found
+    if automaton.strict is None:
+        raise TemplateError(
+            "the best filling repeats a key, which nothing in the grammar rules out"
+        )
+    strict = automaton.strict
+    answer = _best(log_probs, strict, checked(log_probs, strict, pins))
+    return replace(answer, log_partition=found.log_partition)
+
+
+def _best(log_probs: Tensor, automaton: TokenAutomaton, pins: Pins) -> Best:
     plan = plan_of(automaton)
     reduced = _reduce(log_probs, automaton, plan, pins)
     ahead = _best_ahead(automaton, plan, reduced.top)
@@ -182,14 +197,17 @@ def _trace(automaton: TokenAutomaton, plan: Plan, reduced: _Reduced, ahead: Floa
     state = automaton.start
     tokens: list[int] = []
     for at in range(len(ahead) - 1):
-        edges = slice(plan.edge_first[state], plan.edge_first[state + 1])
-        classes, targets = plan.edge_class[edges], plan.edge_dst[edges]
-        onward = reduced.top[at, classes] + ahead[at + 1, targets]
+        pairs = slice(plan.pair_first[state], plan.pair_first[state + 1])
+        sets, targets = plan.pair_set[pairs], plan.pair_dst[pairs]
+        starts = plan.sets.start[sets]
+        pair, entry = spread(starts, starts + plan.sets.length[sets])
+        classes = plan.set_class[entry]
+        onward = reduced.top[at, classes] + ahead[at + 1, targets[pair]]
         equal = np.flatnonzero(onward == onward.max())
         candidates = reduced.first[at, classes[equal]]
         chosen = int(candidates.argmin())
         tokens.append(int(candidates[chosen]))
-        state = int(targets[equal[chosen]])
+        state = int(targets[pair[equal[chosen]]])
     return tokens
 
 

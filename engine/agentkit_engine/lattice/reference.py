@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from agentkit_engine.grammar.lift import TokenAutomaton
+from agentkit_engine.grammar.token.automaton import TokenAutomaton
 from agentkit_engine.lattice.posterior import Best
 
 __all__ = ["reference_best", "reference_marginals"]
@@ -65,8 +65,7 @@ def _edges(automaton: TokenAutomaton) -> Iterator[tuple[int, int, int]]:
     tokens: dict[int, list[int]] = {}
     for token, number in enumerate(automaton.class_of.tolist()):
         tokens.setdefault(number, []).append(token)
-    moves = zip(automaton.src.tolist(), automaton.cls.tolist(), automaton.dst.tolist(), strict=True)
-    for src, number, dst in moves:
+    for src, number, dst in zip(*(part.tolist() for part in automaton.edges), strict=True):
         for token in tokens[number]:
             yield src, token, dst
 

@@ -33,7 +33,7 @@ class Floating:
         else:
             automaton, typical = writing.plain(template)
             read = writing.text
-        needed = automaton.min_tokens + 1
+        needed = automaton.enough_tokens + 1
         if needed > room:
             raise CanvasTooShort(needed=needed, available=room)
         width = min(room, self._narrowest(max(typical + 1, needed)))
@@ -45,7 +45,7 @@ class Floating:
         tokens, room = self._writing.tokens, self._writing.canvas_length
         automaton, typical = self._schema(parameters)
         head = [*tokens.call_open, *self._writing.encode(name.encode())]
-        needed = len(head) + automaton.min_tokens + 1
+        needed = len(head) + automaton.enough_tokens + 1
         if needed > room:
             raise CanvasTooShort(needed=needed, available=room)
         width = self._narrowest(max(len(head) + typical + 1, needed))

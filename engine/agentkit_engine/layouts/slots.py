@@ -44,7 +44,7 @@ class Slots:
         if template.schema is not None:
             return self._schema("value", template.schema, room)
         automaton, typical = self._writing.plain(template)
-        width = max(min(typical, room - 1), automaton.min_tokens)
+        width = max(min(typical, room - 1), automaton.enough_tokens)
         if width + 1 > room:
             raise CanvasTooShort(needed=width + 1, available=room)
         region = Region(0, width, "", automaton.fill(self._filler))
@@ -127,7 +127,9 @@ class Slots:
         closing: Sequence[int],
     ) -> Canvas:
         """Lays the slots out by their typical widths, narrower where they don't fit the room."""
-        least = {path: max(1, found.min_tokens) if found else 1 for path, found in automata.items()}
+        least = {
+            path: max(1, found.enough_tokens) if found else 1 for path, found in automata.items()
+        }
         typical = {s.path: self._writing.width(s) for s in segments if isinstance(s, Hole)}
         place = partial(
             lay_out,

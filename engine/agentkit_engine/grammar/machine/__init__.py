@@ -1,0 +1,10 @@
+"""From formulas to an automaton over bytes.
+
+Knows how values nest and are written. Must not know how schemas are spelled, or tokens.
+
+judgement             formulas while a value is being read
+walk, objects, arrays what may come next inside an object or array
+block, tries, emission pieces of an automaton, put together
+values                a block for every question about a value
+automaton             what comes out
+"""

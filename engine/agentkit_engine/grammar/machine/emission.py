@@ -1,0 +1,152 @@
+"""Objects and arrays as bytes: the graph of situations with punctuation between its moves.
+
+Knows a syntax and blocks. Must not know formulas. From every situation two things may follow: the
+closing bracket, or a separator and one more piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING
+
+from agentkit_engine.grammar.leaf import Label, Leaf
+from agentkit_engine.grammar.machine.block import Builder
+from agentkit_engine.grammar.machine.tries import Tries
+
+if TYPE_CHECKING:
+    from agentkit_engine.grammar.machine.arrays import ArrayWalk
+    from agentkit_engine.grammar.machine.objects import ObjectWalk
+    from agentkit_engine.grammar.machine.walk import Situation, Walk, Way
+    from agentkit_engine.syntax import Syntax
+
+__all__ = ["write_array", "write_object"]
+
+
+class _Writer:
+    """Writes one walk into a builder; situations become states when they are first led to."""
+
+    def __init__(self, builder: Builder, syntax: Syntax, walk: Walk, closing: bytes) -> None:
+        self.builder = builder
+        self.syntax = syntax
+        self.walk = walk
+        self.closing = closing
+        self._after: dict[Situation, int] = {}
+        self._values: dict[Hashable, int] = {}
+        self._pieces: dict[Hashable, int] = {}
+
+    def write(self, opening: bytes, first: Situation) -> None:
+        builder = self.builder
+        inside = builder.state()
+        if self.walk.differing:
+            builder.unique.append(inside)
+        builder.chain(0, opening, inside)
+        self._close(inside, first)
+        self.piece(inside, self.walk.ways[first])
+        done = 0
+        while done < len(self._after):  # writing one situation may lead to further ones
+            for situation, state in list(self._after.items())[done:]:
+                done += 1
+                self._close(state, situation)
+                ways = self.walk.ways[situation]
+                if ways:
+                    builder.chain(state, self.syntax.item_separator, self._next_piece(ways))
+
+    def _close(self, state: int, situation: Situation) -> None:
+        label = self.walk.closing.get(situation)
+        if label is not None:
+            self.builder.chain(state, self.closing, self.builder.exit(label))
+
+    def _next_piece(self, ways: list[Way]) -> int:
+        """The state before one more piece."""
+        key = tuple((way.key, self.value(way)) for way in ways)
+        if key not in self._pieces:
+            self._pieces[key] = self.builder.state()
+            self.piece(self._pieces[key], ways)
+        return self._pieces[key]
+
+    def after(self, situation: Situation) -> int:
+        """The state behind a piece that led to `situation`."""
+        if situation not in self._after:
+            self._after[situation] = self.builder.state()
+        return self._after[situation]
+
+    def value(self, way: Way) -> int:
+        """The state before the value of a way, the same for ways with equal values and sequels."""
+        exits = {label: self.after(target) for label, target in way.targets.items()}
+        key = (id(way.block), frozenset(exits.items()))
+        if key not in self._values:
+            self._values[key] = self.builder.state()
+            self.builder.embed(way.block, self._values[key], exits)
+        return self._values[key]
+
+    def piece(self, state: int, ways: list[Way]) -> None:
+        """Lets `state` go on with one member or item."""
+        raise NotImplementedError
+
+
+class _Items(_Writer):
+    def piece(self, state: int, ways: list[Way]) -> None:
+        for way in ways:
+            self.builder.merge(state, self.value(way))
+
+
+class _Members(_Writer):
+    def __init__(self, builder: Builder, syntax: Syntax, walk: ObjectWalk) -> None:
+        super().__init__(builder, syntax, walk, b"}")
+        self._object = walk
+        self._tries = Tries(builder)
+        self._leaves: dict[Hashable, int] = {}
+        self._behind: dict[int, int] = {}
+
+    def piece(self, state: int, ways: list[Way]) -> None:
+        named = {self._object.names[way.key]: self.value(way)
+                 for way in ways if isinstance(way.key, int)}  # fmt: skip
+        free = {way.key: self.value(way) for way in ways if isinstance(way.key, tuple)}
+        syntax = self.syntax
+        literal = dict(named)
+        if free:
+            keys = self._object.free_keys()
+            targets = dict(free)
+            for label, name in keys.names.items():
+                if name in named:
+                    targets[label] = named[name]
+                    literal.pop(name, None)
+            self._free(state, keys.leaf, targets)
+        if literal:
+            texts = {syntax.key(name) + syntax.key_separator: value
+                     for name, value in literal.items()}  # fmt: skip
+            self._tries.begin(state, texts)
+
+    def _free(self, state: int, leaf: Leaf, targets: Mapping[Label, int]) -> None:
+        """Any key of a leaf, its label deciding which value follows.
+
+        Keys that may not come here lead nowhere: one leaf for all places, worked out once for a
+        vocabulary, is worth more than having no dead ends.
+        """
+        exits = tuple(self._key_end(targets[label]) if label in targets else -1
+                      for label in leaf.labels)  # fmt: skip
+        if self.syntax.bare_keys:
+            self.builder.join(state, leaf, exits)
+            return
+        key = (leaf.key, exits)
+        if key not in self._leaves:
+            self._leaves[key] = self.builder.leaf(leaf, exits)
+        self.builder.chain(state, self.syntax.quote, self._leaves[key])
+
+    def _key_end(self, value: int) -> int:
+        """The state behind the text of a key whose value begins in `value`."""
+        if value not in self._behind:
+            closing = b"" if self.syntax.bare_keys else self.syntax.quote
+            text = closing + self.syntax.key_separator
+            self._behind[value] = self.builder.before(text, value)
+        return self._behind[value]
+
+
+def write_object(builder: Builder, syntax: Syntax, walk: ObjectWalk, first: Situation) -> None:
+    """Adds the objects of a walk to what the builder's start may begin."""
+    _Members(builder, syntax, walk).write(b"{", first)
+
+
+def write_array(builder: Builder, syntax: Syntax, walk: ArrayWalk, first: Situation) -> None:
+    """Adds the arrays of a walk to what the builder's start may begin."""
+    _Items(builder, syntax, walk, b"]").write(b"[", first)

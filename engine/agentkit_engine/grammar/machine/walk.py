@@ -1,0 +1,303 @@
+"""Reading an object or array piece by piece: the situations that arise, and those that end well.
+
+Knows formulas and how far they are decided. Must not know bytes. A *situation* is all that the rest
+of the value depends on: where in it we are, what is still open of each formula, and what the open
+statements have seen. Situations are found breadth first from the beginning; what can't end in a
+wanted label is dropped before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from agentkit_engine.errors import SchemaTooLarge
+from agentkit_engine.grammar.formula import (
+    AllOf,
+    Contains,
+    Covered,
+    Formula,
+    Items,
+    Members,
+    Unique,
+    evaluate,
+)
+from agentkit_engine.grammar.leaf import Label
+from agentkit_engine.grammar.machine.block import Block
+from agentkit_engine.grammar.machine.judgement import (
+    Bounds,
+    Wanted,
+    atoms,
+    bounds,
+    constant,
+    reduced,
+    settled,
+)
+from agentkit_engine.grammar.truth import Truth
+
+if TYPE_CHECKING:
+    from agentkit_engine.grammar.machine.values import Machine
+
+__all__ = ["Move", "Situation", "Trackers", "Walk", "Way"]
+
+_SITUATION_BUDGET = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """position: where in the value. open: the numbers of the formulas left to decide.
+
+    states: what open atoms have seen, (number of the atom, its state), where it isn't the first.
+    """
+
+    position: Hashable
+    open: tuple[int, ...]
+    states: frozenset[tuple[int, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One more member or item. key: which; children: what is asked of its value.
+
+    after: the situation that a value with a label leads to; None if that can't be. certain: it can
+    be only if all that is asked is YES.
+    """
+
+    key: Hashable
+    children: tuple[Formula, ...]
+    after: Callable[[Label], Situation | None]
+    certain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A move that is taken: the values it reads, and for each of their labels where that leads."""
+
+    key: Hashable
+    children: tuple[Formula, ...]
+    block: Block
+    targets: Mapping[Label, Situation]
+
+
+class Trackers:
+    """What is asked of one object or array, and how answers change what is open."""
+
+    def __init__(self, formulas: tuple[Formula, ...], wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.atoms = list(dict.fromkeys(atom for formula in formulas for atom in atoms(formula)))
+        self._number = {atom: number for number, atom in enumerate(self.atoms)}
+        self._formulas: list[Formula] = []
+        self._formula_number: dict[Formula, int] = {}
+        self._open_atoms: dict[tuple[int, ...], frozenset[int]] = {}
+        self._vital: dict[int, frozenset[int]] = {}
+        self._hopes: dict[tuple[tuple[int, ...], frozenset[tuple[int, Any]]], bool] = {}
+        self._one_must_hold = wanted.is_only((Truth.YES,))
+        self.first = tuple(map(self._intern, formulas))
+
+    def _intern(self, formula: Formula) -> int:
+        found = self._formula_number.setdefault(formula, len(self._formulas))
+        if found == len(self._formulas):
+            self._formulas.append(formula)
+            for atom in atoms(formula):
+                if atom not in self._number:  # coverage whose guards are partly decided
+                    self._number[atom] = self._origin(atom)
+        return found
+
+    def _origin(self, atom: Formula) -> int:
+        assert isinstance(atom, Covered)
+        reaches = [reach for _, reach in atom.branches]
+        return next(
+            number
+            for number, one in enumerate(self.atoms)
+            if isinstance(one, Covered)
+            and (one.kind, one.value) == (atom.kind, atom.value)
+            and [reach for _, reach in one.branches] == reaches
+        )
+
+    def relevant(self, open_: tuple[int, ...]) -> frozenset[int]:
+        """The atoms that the open formulas still depend on."""
+        found = self._open_atoms.get(open_)
+        if found is None:
+            found = self._open_atoms[open_] = frozenset(
+                self._number[atom] for one in open_ for atom in atoms(self._formulas[one])
+            )
+        return found
+
+    def situation(
+        self,
+        position: Hashable,
+        open_: tuple[int, ...],
+        states: Mapping[int, Any],
+        decided: Mapping[int, Truth],
+    ) -> Situation | None:
+        """The situation after some atoms were decided; None where no wanted label is in reach."""
+        if self._one_must_hold:
+            vital = self._vital_atoms(open_[0])
+            if any(truth != Truth.YES and atom in vital for atom, truth in decided.items()):
+                return None
+        if decided:
+
+            def known(atom: Formula) -> Formula | None:
+                truth = decided.get(self._number[atom])
+                return None if truth is None else constant(truth)
+
+            open_ = tuple(self._intern(reduced(self._formulas[one], known)) for one in open_)
+            relevant = self.relevant(open_)
+            states = {atom: state for atom, state in states.items() if atom in relevant}
+        found = Situation(position, open_, frozenset(states.items()))
+        key = (open_, found.states)
+        if key not in self._hopes:
+            self._hopes[key] = self._hopeful(open_, states)
+        return found if self._hopes[key] else None
+
+    def _vital_atoms(self, open_: int) -> frozenset[int]:
+        """The atoms without which a formula fails, each by itself."""
+        found = self._vital.get(open_)
+        if found is None:
+            formula = self._formulas[open_]
+            parts = formula.parts if isinstance(formula, AllOf) else (formula,)
+            found = frozenset(self._number[part] for part in parts if part in self._number)
+            self._vital[open_] = found
+        return found
+
+    def _hopeful(self, open_: tuple[int, ...], states: Mapping[int, Any]) -> bool:
+        def of(atom: Formula) -> Bounds:
+            if isinstance(atom, Members | Items) and settled(atom.value) == Truth.YES:
+                return Truth.YES, Truth.YES
+            state = states.get(self._number[atom])
+            return Truth.NO, state if isinstance(state, Truth) else Truth.YES
+
+        return self.wanted.reachable([bounds(self._formulas[one], of) for one in open_])
+
+    def label(self, situation: Situation) -> Label:
+        """The truths if the value ends here."""
+        states = dict(situation.states)
+
+        def truth(atom: Formula) -> Truth:
+            state = states.get(self._number[atom])
+            match atom:
+                case Members() | Items():
+                    return Truth.YES if state is None else Truth(state)
+                case Unique():
+                    return state if isinstance(state, Truth) else Truth.YES
+                case Contains():
+                    return Truth.UNKNOWN if state is not None and state[1] else Truth.NO
+                case Covered(_, branches, _):
+                    return min(
+                        (
+                            max([floor, *(evaluate(branches[one][0], truth) for one in covering)])
+                            for covering, floor in state or ()
+                        ),
+                        default=Truth.YES,
+                    )
+                case _:
+                    return Truth.NO
+
+        return tuple(evaluate(self._formulas[one], truth) for one in situation.open)
+
+
+class Walk:
+    """The graph of situations of one object or array."""
+
+    def __init__(
+        self, machine: Machine, formulas: tuple[Formula, ...], wanted: Wanted, depth: int
+    ) -> None:
+        self.machine = machine
+        self.depth = depth
+        self.cut = False
+        self.starved = False
+        self.differing = False  # whether items must differ though nothing here sees to it
+        self.trackers = Trackers(formulas, wanted)
+        self.closing: dict[Situation, Label] = {}
+        self.ways: dict[Situation, list[Way]] = {}
+
+    def begin(self) -> Situation | None:
+        """The situation before the first piece."""
+        raise NotImplementedError
+
+    def moves(self, situation: Situation) -> Iterable[Move]:
+        """What may come next."""
+        raise NotImplementedError
+
+    def closes(self, situation: Situation) -> bool:
+        """Whether the value may end here, whatever that makes of it."""
+        return True
+
+    def explore(self) -> Situation | None:
+        """Finds all situations; returns the first, or None if no wanted label can be reached."""
+        first = self.begin()
+        if first is None:
+            return None
+        order = [first]
+        self.ways[first] = []
+        for situation in order:
+            if self.closes(situation):
+                label = self.trackers.label(situation)
+                if label in self.trackers.wanted:
+                    self.closing[situation] = label
+            for move in self.moves(situation):
+                way = self._way(move)
+                self.ways[situation].append(way)
+                for target in way.targets.values():
+                    if target not in self.ways:
+                        self.ways[target] = []
+                        order.append(target)
+            if len(order) > _SITUATION_BUDGET:
+                raise SchemaTooLarge(len(order), _SITUATION_BUDGET, "situations in one value")
+            self.machine.check_time()
+        self._keep(self._live())
+        return first if first in self.ways else None
+
+    def _way(self, move: Move) -> Way:
+        if move.certain:
+            wanted = Wanted.all_true(len(move.children))
+        else:
+            useful = lambda label: move.after(label) is not None  # noqa: E731
+            wanted = Wanted.such_that(len(move.children), useful)
+        block = self.machine.block(move.children, wanted, self.depth)
+        self.cut |= block.cut
+        self.starved |= block.starved
+        targets = {label: move.after(label) for label in block.exits}
+        return self._narrowed(
+            Way(
+                move.key,
+                move.children,
+                block,
+                {label: target for label, target in targets.items() if target is not None},
+            )
+        )
+
+    def _narrowed(self, way: Way) -> Way:
+        """The way with a block that has no other values than those that lead on."""
+        if len(way.targets) == len(way.block.exits) or not way.targets:
+            return way
+        wanted = Wanted(frozenset(way.targets))
+        return replace(way, block=self.machine.block(way.children, wanted, self.depth))
+
+    def _live(self) -> set[Situation]:
+        """The situations from which a closing one can be reached."""
+        before: dict[Situation, list[Situation]] = {}
+        for situation, ways in self.ways.items():
+            for way in ways:
+                for target in way.targets.values():
+                    before.setdefault(target, []).append(situation)
+        queue = list(self.closing)
+        live = set(queue)
+        for situation in queue:
+            for source in before.get(situation, ()):
+                if source not in live:
+                    live.add(source)
+                    queue.append(source)
+        return live
+
+    def _keep(self, live: set[Situation]) -> None:
+        self.ways = {
+            situation: [
+                self._narrowed(replace(way, targets=targets))
+                for way in ways
+                if (targets := {label: to for label, to in way.targets.items() if to in live})
+            ]
+            for situation, ways in self.ways.items()
+            if situation in live
+        }

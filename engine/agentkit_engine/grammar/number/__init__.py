@@ -1,0 +1,1 @@
+"""Numbers: exact sets of them, and the texts that write them."""

@@ -1,0 +1,49 @@
+"""The pages under docs say what is so."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentkit_engine.grammar.schema.keywords import KEYWORDS
+from agentkit_engine.grammar.schema.options import Options
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "schemas.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "keywords.py"))
+
+
+def test_what_is_generated_is_current(script: dict[str, Any]) -> None:
+    assert script["written"](PAGE) == PAGE, "run `make docs`"
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS)
+def test_every_keyword_is_there_once(keyword: str, script: dict[str, Any]) -> None:
+    assert script["table"]().count(f"`{keyword}`") == 1
+
+
+def test_every_note_is_a_sentence() -> None:
+    for name, keyword in KEYWORDS.items():
+        assert (keyword.note == "") is (keyword.honoured != "part"), name
+        assert re.fullmatch(r"([A-Z].*\.)?", keyword.note), name
+
+
+@pytest.mark.parametrize(("option", "shown"), re.findall(r"^\| `(\w+)` \| ([\d,]+)", PAGE, re.M))
+def test_the_limits_are_the_defaults(option: str, shown: str) -> None:
+    default = getattr(Options(), option)
+    unit = 1 << 30 if option == "max_memory" else 1
+    assert default == int(shown.replace(",", "")) * unit
+
+
+def test_the_options_named_exist() -> None:
+    for name in re.findall(r"Options\((\w+)=", PAGE):
+        assert hasattr(Options(), name)
+    assert Options().key_limit == int(re.search(r"`key_limit` keys \((\d+)\)", PAGE)[1])  # type: ignore[index]
