@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -257,13 +258,9 @@ VALUES = st.recursive(
 COUNT = st.integers(0, 2)
 
 
-@st.composite
-def _rule(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
-    keyword = draw(st.sampled_from(sorted(RULES)))
-    return {keyword: draw(RULES[keyword](inner))}
+Schemas: TypeAlias = st.SearchStrategy[Any]
 
-
-RULES: dict[str, Any] = {
+RULES: dict[str, Callable[[Schemas], Schemas]] = {
     "type": lambda inner: st.sampled_from(["object", "array", "string", "integer", "null"]),
     "const": lambda inner: VALUES,
     "enum": lambda inner: st.lists(VALUES, min_size=1, max_size=3),
@@ -299,6 +296,12 @@ RULES: dict[str, Any] = {
     "then": lambda inner: inner,
     "else": lambda inner: inner,
 }  # fmt: skip
+
+
+@st.composite
+def _rule(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
+    keyword = draw(st.sampled_from(sorted(RULES)))
+    return {keyword: draw(RULES[keyword](inner))}
 
 
 def _schema(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

@@ -25,6 +25,9 @@ from agentkit_engine.grammar.truth import Between, Truth
 EVERYTHING = NumberSet.everything()
 NOTHING = NumberSet.nothing()
 INTEGERS = NumberSet.integers()
+EXPONENT = re.compile(
+    r"-?[1-9](\.[0-9]{0,13}[1-9])?e(-0?[5-9]|-[12]?[1-9][0-9]|\+1[6-9]|\+[12]?[2-9][0-9])"
+)
 TEXT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
@@ -197,7 +200,8 @@ class TestLeaf:
 
     @given(st.text("0123456789.-eE+ ", max_size=8))
     def test_any_number_is_a_text_by_the_rule(self, text: str) -> None:
-        expected = bool(TEXT.fullmatch(text)) and written(text, whole_points=True)
+        plain = bool(TEXT.fullmatch(text)) and written(text, whole_points=True)
+        expected = plain or bool(EXPONENT.fullmatch(text))
         assert (number_leaf(()).run(text.encode()) == ()) == expected
 
     @pytest.mark.parametrize(
@@ -271,13 +275,46 @@ class TestLeaf:
 
     def test_equal_states_are_one(self) -> None:
         plain = number_leaf(())
-        assert plain.states <= 40
+        assert plain.states <= 80
         assert number_leaf([]) is plain
         assert plain.labels == ((),)
         some = [Between.exactly(INTEGERS & between(0, 100))]
         assert number_leaf(some) is number_leaf(list(some))
         rows = np.c_[plain.table, plain.label]
         assert len(np.unique(rows, axis=0)) == len(rows)
+
+    @given(st.data())
+    def test_exponents_are_written_where_no_set_tells_such_numbers_apart(
+        self, data: st.DataObject
+    ) -> None:
+        cut = st.sampled_from([None, "-1e20", "-3e-9", 0, "5e-7", 1, "2e17"])
+        ranges = st.builds(between, cut, cut)
+        others = st.sampled_from([EVERYTHING, INTEGERS, ~INTEGERS, multiples("0.5"), multiples(7)])
+        sets = data.draw(st.lists(ranges | others, max_size=3))
+        queries = [Between.exactly(one) for one in sets]
+        text = data.draw(st.from_regex(EXPONENT, fullmatch=True))
+        label = number_leaf(queries).run(text.encode())
+        if label is not None:
+            assert label == tuple(truth(query, Decimal(text)) for query in queries)
+            assert json.dumps(float(text)).rstrip("0123456789") == text.rstrip("0123456789")
+        if not any(one.cuts or one.divisors for one in sets):
+            assert label is not None
+
+    def test_a_number_with_an_exponent_has_few_forms(self) -> None:
+        plain = number_leaf([])
+        for text in (b"8.854e-12", b"1e-07", b"1e-7", b"-6.02e+23", b"1e+16"):
+            assert plain.run(text) == ()
+        for text in (
+            b"1e5",
+            b"1e-4",
+            b"1.0e-9",
+            b"12e-9",
+            b"0.5e-9",
+            b"1e16",
+            b"1e+400",
+        ):
+            assert plain.run(text) is None
+        assert number_leaf([Between.exactly(INTEGERS)]).run(b"1e+20") is None
 
     def test_a_product_too_large_is_refused(self) -> None:
         named = Between.exactly(NumberSet.of([101 * k + 10**10 for k in range(999)]))

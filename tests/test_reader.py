@@ -58,7 +58,8 @@ DRAFT2020 = "https://json-schema.org/draft/2020-12/schema"
 
 
 def read(schema: Any, documents: dict[str, Any] | None = None, **options: Any) -> Reader:
-    return Reader(Document(schema, documents=documents), Options(**{"open": True, **options}))
+    chosen: dict[str, Any] = {"open": True, **options}
+    return Reader(Document(schema, documents=documents), Options(**chosen))
 
 
 def truth(schema: Any, value: Any, **options: Any) -> Truth:

@@ -147,7 +147,7 @@ def test_the_trie_leads_to_every_token(kind: Kind) -> None:
 def test_a_large_index_is_read_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "_LARGE", 1)
+    monkeypatch.setattr(index_module, "LARGE", 1)
     monkeypatch.setenv(PATH_VARIABLE, str(tmp_path))
     made = index_of(vocabulary("byte-level"))
     assert len(os.listdir(tmp_path)) == 1

@@ -29,6 +29,7 @@ from agentkit_engine.grammar.text.sets import TextSet
 from agentkit_engine.grammar.text.writing import text_leaf
 from agentkit_engine.grammar.token.automaton import TokenAutomaton
 from agentkit_engine.grammar.token.cache import Cache, key_of
+from agentkit_engine.grammar.token.index import LARGE
 from agentkit_engine.grammar.token.lift import lift, on_tokens
 from agentkit_engine.grammar.token.vocabulary import Vocabulary
 from agentkit_engine.grammar.truth import Between
@@ -86,7 +87,8 @@ def compile_schema(
     """The token sequences that write a valid value; see `schema_automaton` for the arguments.
 
     Args:
-        cache: where to look for the automaton first, and keep it afterwards.
+        cache: where to look for the automaton first, and keep it afterwards; None: in the default
+            folder if the vocabulary is large, else nowhere. `Cache(limit=0)` keeps nothing.
 
     Raises:
         TemplateError: the vocabulary can't write any valid value.
@@ -102,7 +104,9 @@ def compile_schema(
         documents=documents,
     )
     if cache is None:
-        return lift(make(), vocabulary)
+        if len(vocabulary.ids) < LARGE:
+            return lift(make(), vocabulary)
+        cache = Cache()
     said = json.dumps([make.args, root, pointer, content_only, documents and dict(documents)])
     key = key_of(said, repr(options), repr(syntax), vocabulary.digest)
     test = partial(repeats_itself, syntax, lru_cache(maxsize=1)(make))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Literal
 
 from agentkit_engine.grammar.number.sets import NumberSet
@@ -88,13 +89,18 @@ class _Hashed:
     __slots__ = ("_hash",)
     _hash: int
 
-    def __post_init__(self) -> None:
-        parts = tuple(getattr(self, one.name) for one in fields(self))  # type: ignore[arg-type]
-        object.__setattr__(self, "_hash", hash((type(self).__name__, parts)))
-
     def __hash__(self) -> int:
-        found: int = self._hash
-        return found
+        try:
+            return self._hash
+        except AttributeError:
+            parts = tuple(getattr(self, name) for name in _names(type(self)))
+            object.__setattr__(self, "_hash", hash((type(self).__name__, parts)))
+            return self._hash
+
+
+@lru_cache(maxsize=64)
+def _names(formula: type) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(formula))
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +262,8 @@ class ExactlyOne(_Hashed):
 
 
 Atom = (
-    Expected | IsKind | IsBoolean | TextIn | NumberIn | Members | Required | MemberCount | Items | ItemCount
-    | Contains | Unique | Covered
+    Expected | IsKind | IsBoolean | TextIn | NumberIn | Members | Required | MemberCount | Items
+    | ItemCount | Contains | Unique | Covered
 )  # fmt: skip
 Formula = Constant | Doubtful | Atom | Reference | Not | AllOf | AnyOf | ExactlyOne
 
@@ -269,14 +275,20 @@ FALSE = Constant(holds=False)
 def all_of(*parts: Formula) -> Formula:
     """Every part holds; flattened, without repetition."""
     kept: dict[Formula, None] = {}
+    denied: set[Formula] = set()
     for part in parts:
-        if part == FALSE:
-            return FALSE
         for one in part.parts if isinstance(part, AllOf) else (part,):
-            if negation(one) in kept:
-                return FALSE
-            if one != TRUE:
-                kept[one] = None
+            if isinstance(one, Constant):
+                if not one.holds:
+                    return FALSE
+                continue
+            if isinstance(one, Not):
+                if one.part in kept:
+                    return FALSE
+                denied.add(one.part)
+            kept[one] = None
+    if denied and not denied.isdisjoint(kept):
+        return FALSE
     return _one_or(AllOf, tuple(kept), TRUE)
 
 
@@ -284,11 +296,12 @@ def any_of(*parts: Formula) -> Formula:
     """Some part holds; flattened, without repetition."""
     kept: dict[Formula, None] = {}
     for part in parts:
-        if part == TRUE:
-            return TRUE
         for one in part.parts if isinstance(part, AnyOf) else (part,):
-            if one != FALSE:
-                kept[one] = None
+            if isinstance(one, Constant):
+                if one.holds:
+                    return TRUE
+                continue
+            kept[one] = None
     return _one_or(AnyOf, tuple(kept), FALSE)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from operator import is_
 
 from agentkit_engine.grammar.formula import (
     DOUBT,
@@ -70,13 +71,14 @@ def reduced(formula: Formula, known: Callable[[Formula], Formula | None]) -> For
     match formula:
         case Not(part):
             inner = reduced(part, known)
-            return DOUBT if inner == DOUBT else negation(inner)
-        case AllOf(parts):
-            return all_of(*(reduced(part, known) for part in parts))
-        case AnyOf(parts):
-            return any_of(*(reduced(part, known) for part in parts))
-        case ExactlyOne(parts):
-            return _one(tuple(reduced(part, known) for part in parts))
+            return formula if inner is part else _denied(inner)
+        case AllOf(parts) | AnyOf(parts) | ExactlyOne(parts):
+            inside = [reduced(part, known) for part in parts]
+            if all(map(is_, inside, parts)):  # nothing new; formulas are long
+                return formula
+            if isinstance(formula, ExactlyOne):
+                return _one(tuple(inside))
+            return all_of(*inside) if isinstance(formula, AllOf) else any_of(*inside)
         case Covered(kind, branches, value):
             kept = tuple((reduced(guard, known), reach) for guard, reach in branches)
             return Covered(kind, kept, value)
@@ -87,49 +89,43 @@ def reduced(formula: Formula, known: Callable[[Formula], Formula | None]) -> For
             return formula if answer is None else answer
 
 
+def _denied(part: Formula) -> Formula:
+    return DOUBT if part == DOUBT else negation(part)
+
+
 def _one(parts: tuple[Formula, ...]) -> Formula:
     certain = sum(part == TRUE for part in parts)
     if certain > 1:
         return FALSE
     if certain:
-        return all_of(*(DOUBT if part == DOUBT else negation(part)
-                        for part in parts if part != TRUE))  # fmt: skip
+        return all_of(*(_denied(part) for part in parts if part != TRUE))
     return exactly_one(*parts)
 
 
 def specialised(formula: Formula, kind: Kind) -> Formula:
     """What a formula says of values of one kind: statements about other kinds hold of them."""
-
-    def known(atom: Formula) -> Formula | None:
-        match atom:
-            case IsKind(other):
-                return TRUE if other == kind else FALSE
-            case Expected(kinds):
-                return TRUE if kind in kinds else DOUBT
-            case Covered(other):
-                return None if other == kind else TRUE
-            case _:
-                return None if _KINDS_OF.get(type(atom)) == kind else TRUE
-
-    return _without_coverage(reduced(formula, known), kind)
-
-
-def _without_coverage(formula: Formula, kind: Kind) -> Formula:
-    """Drops `Covered` of another kind, which `reduced` keeps for its guards."""
     match formula:
-        case Covered(other):
-            return formula if other == kind else TRUE
+        case IsKind(other):
+            return TRUE if other == kind else FALSE
+        case Expected(kinds):
+            return TRUE if kind in kinds else DOUBT
+        case Covered(other, branches, value):
+            if other != kind:
+                return TRUE
+            return Covered(kind, tuple((specialised(guard, kind), reach)
+                                       for guard, reach in branches), value)  # fmt: skip
         case Not(part):
-            inner = _without_coverage(part, kind)
-            return DOUBT if inner == DOUBT else negation(inner)
+            return _denied(specialised(part, kind))
         case AllOf(parts):
-            return all_of(*(_without_coverage(part, kind) for part in parts))
+            return all_of(*(specialised(part, kind) for part in parts))
         case AnyOf(parts):
-            return any_of(*(_without_coverage(part, kind) for part in parts))
+            return any_of(*(specialised(part, kind) for part in parts))
         case ExactlyOne(parts):
-            return _one(tuple(_without_coverage(part, kind) for part in parts))
-        case _:
+            return _one(tuple(specialised(part, kind) for part in parts))
+        case Constant() | Doubtful():
             return formula
+        case _:
+            return formula if _KINDS_OF.get(type(formula)) == kind else TRUE
 
 
 def atoms(formula: Formula) -> Iterator[Formula]:

@@ -1,7 +1,7 @@
 """Numbers as JSON writes them, each text labelled by the sets that its number is in.
 
-Knows digits and sets of numbers. Must not know schemas or tokens. A number is written without an
-exponent, a leading zero, a minus zero, or a trailing zero behind the point (but 2.0). It has up to
+Knows digits and sets of numbers. Must not know schemas or tokens. A number is written without a
+leading zero, a minus zero, or a trailing zero behind the point (but 2.0). It has up to
 six decimal places and 15 digits, so that two texts are two doubles and order among texts is order
 among doubles. Past that only whole numbers go on, where some set speaks of such, and single numbers
 that a set names, where their text is the one that their double is known by.
@@ -36,6 +36,7 @@ from agentkit_engine.grammar.number.digits import (
 )
 from agentkit_engine.grammar.number.labels import FAR, Labelling, labelling
 from agentkit_engine.grammar.number.remainders import PLACES
+from agentkit_engine.grammar.number.scientific import with_exponents
 from agentkit_engine.grammar.number.sets import NumberSet, exponent
 from agentkit_engine.grammar.truth import Between
 
@@ -61,7 +62,8 @@ def number_leaf(queries: Sequence[Between[NumberSet]], *, whole_points: bool | N
         sets = (both for query in queries for both in (query.inner, query.outer))
         divisors = (one for numbers in sets for one in numbers.divisors)
         whole_points = all(one.denominator > 1 for one in divisors)
-    return _leaf(tuple(queries), whole_points)
+    leaf = _leaf(tuple(queries), whole_points)
+    return with_exponents(leaf, queries) if whole_points else leaf
 
 
 @lru_cache(maxsize=512)

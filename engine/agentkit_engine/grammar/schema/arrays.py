@@ -85,11 +85,16 @@ RULES = (
         "array",
         drafts=since(Draft.DRAFT6),
     ),
-    Rule(("minItems", "maxItems"), _item_counts, "array"),
+    Rule(
+        ("minItems", "maxItems"),
+        _item_counts,
+        "array",
+        part="Arrays that are counted may be cut at 32 items, or fewer where items are large.",
+    ),
     Rule(
         ("uniqueItems",),
         _unique_items,
         "array",
-        part="Items that all differ are written from lists of values, or few at a time.",
+        part="If the best filling repeats an item, one with fewer items takes its place.",
     ),
 )

@@ -18,10 +18,10 @@ from agentkit_engine.grammar.token.cache import Cache, key_of
 from agentkit_engine.grammar.token.runs import Ints, Longs, spread, starts
 from agentkit_engine.grammar.token.vocabulary import Vocabulary
 
-__all__ = ["Trie", "VocabularyIndex", "index_of"]
+__all__ = ["LARGE", "Trie", "VocabularyIndex", "index_of"]
 
-_LARGE = 1 << 15
-"""Tokens from which on reading an index is quicker than making it."""
+LARGE = 1 << 15
+"""Tokens from which on reading from disk is quicker than making anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class VocabularyIndex:
 
 def index_of(vocabulary: Vocabulary, *, cache: Cache | None = None) -> VocabularyIndex:
     """The index of a vocabulary; a large one is kept in the cache (the default one if None)."""
-    if len(vocabulary.ids) < _LARGE:
+    if len(vocabulary.ids) < LARGE:
         return _indexed(vocabulary, *_trie(vocabulary))
     cache = cache or Cache()
     key = key_of("index", vocabulary.digest)

@@ -1,9 +1,9 @@
 """What each token writes: token id -> bytes.
 
 Knows the two ways in which today's tokenizers spell bytes: the byte-level alphabet of GPT-2, and
-SentencePiece pieces with byte fallback. Must not know automata or schemas. Special and added tokens
-write nothing, unless a syntax uses them as symbols; so does a token that holds a byte which UTF-8
-never uses, since only symbols may stand for such bytes.
+SentencePiece pieces with byte fallback. Must not know automata or schemas. Special tokens, and
+added ones but for white space, write nothing unless a syntax uses them as symbols; so does a token
+that holds a byte which UTF-8 never uses, since only symbols may stand for such bytes.
 """
 
 import json
@@ -77,9 +77,13 @@ class Vocabulary:
                 f"{type(tokenizer).__name__!r} has no fast tokenizer behind it; "
                 "the checkpoint needs a tokenizer.json"
             )
-        spell = _spelling(json.loads(backend.to_str()))
+        spell = _spelling(backend)
         pieces: dict[str, int] = backend.get_vocab(with_added_tokens=True)
-        added: set[int] = set(backend.get_added_tokens_decoder())
+        added = {
+            number
+            for number, token in backend.get_added_tokens_decoder().items()
+            if token.special or (spell(token.content) or b"x").strip()
+        }
         token_bytes: list[bytes | None] = [None] * (max(pieces.values(), default=-1) + 1)
         for piece, number in pieces.items():
             text = None if number in added else spell(piece)
@@ -97,15 +101,19 @@ class Vocabulary:
         return cls.from_tokens(tuple(token_bytes))
 
 
-def _spelling(description: dict[str, Any]) -> Spelling:
-    """How the pieces of a tokenizer.json spell bytes."""
-    model, decoder = description["model"], description.get("decoder") or {}
+def _spelling(backend: Any) -> Spelling:
+    """How the pieces of a tokenizer spell bytes."""
+    # the state it pickles: the whole tokenizer.json of a large vocabulary takes a second to read
+    decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {}
+    model = backend.model
     steps = decoder.get("decoders", [decoder]) if decoder else []
     kinds = [step.get("type") for step in steps]
-    marked = model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
+    marked = any(
+        getattr(model, name, None) for name in ("continuing_subword_prefix", "end_of_word_suffix")
+    )
     if not marked and kinds == ["ByteLevel"]:
         return _byte_level
-    fallback = "ByteFallback" in kinds and model.get("byte_fallback")
+    fallback = "ByteFallback" in kinds and getattr(model, "byte_fallback", False)
     if not marked and fallback and set(kinds) <= {"Replace", "ByteFallback", "Fuse", "Strip"}:
         replaced = [
             (step["pattern"].get("String"), step["content"])
@@ -115,7 +123,7 @@ def _spelling(description: dict[str, Any]) -> Spelling:
         if all(old for old, _ in replaced):
             return _fallback(replaced)
     raise CheckpointError(
-        f"the tokenizer is a {model.get('type')!r} model with the decoder {kinds!r}; known are "
+        f"the tokenizer is a {type(model).__name__!r} model with the decoder {kinds!r}; known are "
         "byte-level BPE (decoder 'ByteLevel') and SentencePiece with byte fallback "
         "(decoders 'Replace', 'ByteFallback', 'Fuse')"
     )
