@@ -84,9 +84,9 @@ CASES: list[tuple[str, Any, list[Any], list[Any]]] = [
     ("nothing said of the inside", {"type": "object", "properties": {"x": {}}},
      [{}, {"x": {"y": [1]}}], [[]]),
     ("a tree", {"$ref": "#/$defs/node", "$defs": {"node": {
-        "type": "object", "properties": {"v": {"type": "integer"},
-                                         "kids": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
-        "required": ["v"], "additionalProperties": False}}},
+        "type": "object", "required": ["v"], "additionalProperties": False,
+        "properties": {"v": {"type": "integer"},
+                       "kids": {"type": "array", "items": {"$ref": "#/$defs/node"}}}}}},
      [{"v": 1}, {"v": 1, "kids": [{"v": 2, "kids": [{"v": 3}]}, {"v": 4}]}],
      [{"kids": []}, {"v": 1, "kids": [{}]}]),
     ("unevaluatedProperties",
@@ -99,7 +99,8 @@ CASES: list[tuple[str, Any, list[Any], list[Any]]] = [
      {"anyOf": [
          {"type": "object", "properties": {"v": {"type": "integer"}, "t": {"const": "i"}},
           "required": ["v", "t"], "additionalProperties": False},
-         {"type": "object", "properties": {"v": {"type": ["integer", "string"]}, "t": {"const": "s"}},
+         {"type": "object", "properties": {"v": {"type": ["integer", "string"]},
+                                           "t": {"const": "s"}},
           "required": ["v", "t"], "additionalProperties": False}]},
      [{"v": 1, "t": "i"}, {"v": 1, "t": "s"}, {"v": "x", "t": "s"}],
      [{"v": "x", "t": "i"}, {"v": 1, "t": "x"}]),
@@ -194,8 +195,8 @@ def test_what_needs_nesting_gets_it_and_what_never_ends_is_unsatisfiable() -> No
     for _ in range(12):
         value = [value]
     assert writes(schema_automaton(inner), value)
-    endless = {"$ref": "#/$defs/n", "$defs": {"n": {
-        "type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}}}  # fmt: skip
+    node = {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}
+    endless = {"$ref": "#/$defs/n", "$defs": {"n": node}}
     with pytest.raises(UnsatisfiableSchema):
         schema_automaton(endless)
 
@@ -220,9 +221,18 @@ def test_gemma_writes_bare_keys_and_quotes_others() -> None:
     assert not automaton.accepts(GEMMA.dumps({"xy": True}) + b",")
 
 
+def shared(levels: int) -> Any:
+    """A schema in which every level holds the one below twice."""
+    schema: Any = {"type": "string"}
+    for _ in range(levels):
+        schema = {"oneOf": [schema, {"properties": {"a": schema}}]}
+    return schema
+
+
 @pytest.mark.parametrize(
     "schema",
     [
+        shared(20),
         {"type": "array", "minItems": 10**6, "items": {"type": "integer"}},
         {"type": "object", "properties": {f"p{n}": {"type": "array", "items": {
             "type": "object", "properties": {f"q{m}": {"enum": [f"v{m}{k}" for k in range(50)]}
@@ -235,7 +245,7 @@ def test_gemma_writes_bare_keys_and_quotes_others() -> None:
             "l": {"$ref": f"#/$defs/a{n + 1}"}, "r": {"$ref": f"#/$defs/a{n + 1}"}}}
             for n in range(30)} | {"a30": {}}},
     ],
-    ids=["count", "size", "pattern", "alternatives", "enum", "references"],
+    ids=["sharing", "count", "size", "pattern", "alternatives", "enum", "references"],
 )  # fmt: skip
 def test_a_bomb_ends_in_a_clear_error_or_an_automaton(schema: Any) -> None:
     limit = 4.0

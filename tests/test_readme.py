@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,9 +33,16 @@ def test_the_infill(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.strip().endswith("1")
 
 
+def test_the_grammar_by_itself() -> None:
+    program = f"{SNIPPETS[2]}\nimport sys; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"'\d{4}-\d\d-\d\d'", done.stdout)) == 3
+
+
 def test_what_needs_a_gpu_compiles() -> None:
-    assert [GPU in snippet for snippet in SNIPPETS] == [False, False, True]
-    ast.parse(SNIPPETS[2])
+    assert [GPU in snippet for snippet in SNIPPETS] == [False, False, False, True]
+    ast.parse(SNIPPETS[3])
 
 
 def test_no_figure_is_left_open() -> None:

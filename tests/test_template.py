@@ -129,9 +129,10 @@ def test_a_choice_needs_options(options: Any) -> None:
         Template.choice(options)
 
 
-def test_a_schema_is_an_object_or_a_boolean() -> None:
-    with pytest.raises(TemplateError, match="model_json_schema"):
-        Template.json_schema("string")  # type: ignore[arg-type]  # pyright: ignore
+def test_a_schema_is_an_object_a_boolean_or_a_type() -> None:
+    with pytest.raises(TemplateError, match="no schema and no type"):
+        Template.json_schema("string")
+    assert Template.json_schema(list[int]).schema == {"type": "array", "items": {"type": "integer"}}
 
 
 def test_text_needs_room() -> None:

@@ -89,9 +89,9 @@ def _explain(error: ImportError) -> NoReturn:
 
 
 def _syntax(name: str) -> Syntax:
-    from agentkit_engine.syntax import GEMMA, JSON, SPACED
+    from agentkit_engine.syntax import syntax_of
 
-    return {"json": JSON, "spaced": SPACED, "gemma": GEMMA}[name]
+    return syntax_of(name)
 
 
 def _read(file: str) -> Any:

@@ -56,7 +56,7 @@ class Dialect:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
-    syntax: Literal["gemma", "json"] = "gemma"
+    syntax: Literal["gemma", "json", "spaced"] = "gemma"
     layouts: tuple[Literal["slots", "float"], ...] = ("float",)
     start: Literal["mask", "uniform"] = "uniform"
     filler: str | None = None

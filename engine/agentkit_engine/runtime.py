@@ -15,7 +15,7 @@ from agentkit_engine.forms import Form, Writing
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.layouts import FormMaker, Layout
 from agentkit_engine.prompt import encode_content
-from agentkit_engine.syntax import GEMMA, JSON
+from agentkit_engine.syntax import syntax_of
 from agentkit_engine.template import Schema
 
 
@@ -26,7 +26,7 @@ class Runtime:
         self.checkpoint = checkpoint
         self.denoiser = DiffusionGemmaDenoiser(checkpoint.model)
         self.lock = threading.RLock()
-        self.syntax = {"gemma": GEMMA, "json": JSON}[checkpoint.dialect.syntax]
+        self.syntax = syntax_of(checkpoint.dialect.syntax)
         self._symbols = {
             byte: int(checkpoint.tokenizer.convert_tokens_to_ids(token))  # type: ignore[arg-type]
             for byte, token in self.syntax.symbols.items()

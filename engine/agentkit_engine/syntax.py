@@ -23,8 +23,10 @@ __all__ = [
     "JSON",
     "QUOTE",
     "SPACED",
+    "SYNTAXES",
     "Syntax",
     "read_call",
+    "syntax_of",
     "write_call",
 ]
 
@@ -257,6 +259,20 @@ GEMMA = Syntax(
     b":",
     MappingProxyType({QUOTE: '<|"|>'}),
 )
+
+
+SYNTAXES: Mapping[str, Syntax] = MappingProxyType({"json": JSON, "spaced": SPACED, "gemma": GEMMA})
+"""The syntaxes by the names that dialects and the command line use."""
+
+
+def syntax_of(named: Syntax | str) -> Syntax:
+    """The syntax of a name, or the syntax itself; raises TemplateError for an unknown name."""
+    if isinstance(named, Syntax):
+        return named
+    if named not in SYNTAXES:
+        known = ", ".join(map(repr, SYNTAXES))
+        raise TemplateError(f"{named!r} is not a syntax; known are {known}")
+    return SYNTAXES[named]
 
 
 def write_call(name: str, arguments: Mapping[str, Any]) -> bytes:

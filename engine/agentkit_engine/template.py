@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 from agentkit_engine.errors import TemplateError, UnsupportedSchema
+from agentkit_engine.grammar.sources import Schema as Schema
+from agentkit_engine.grammar.sources import schema_of
 from agentkit_engine.syntax import Syntax
 
-Schema: TypeAlias = Mapping[str, Any] | bool
 Path: TypeAlias = tuple[str | int, ...]
 
 _OBJECT_KEYWORDS = {"properties", "required", "additionalProperties", "type"}
@@ -69,19 +70,18 @@ class Template:
     max_tokens: int = 0
 
     @classmethod
-    def json_schema(cls, schema: Schema) -> Template:
-        """A JSON value that `schema` (JSON Schema 2020-12) accepts.
+    def json_schema(cls, schema: Any) -> Template:
+        """A JSON value that `schema` accepts.
+
+        Args:
+            schema: JSON Schema (drafts 4 to 2020-12), or a Python type that says the same: a
+                pydantic model, a dataclass, a `TypedDict`, `list[int]`, ...
 
         Raises:
-            TemplateError: the schema is neither an object nor a boolean. Keywords that are not
-                supported are named (`UnsupportedSchema`) when the template meets a checkpoint.
+            TemplateError: it is neither. What a schema says that can't be guaranteed is named
+                (`UnsupportedSchema`) when the template meets a checkpoint.
         """
-        if not isinstance(schema, Mapping | bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TemplateError(
-                f"a JSON Schema is an object or a boolean, not {type(schema).__name__!r}; "
-                "for a pydantic model pass Model.model_json_schema()"
-            )
-        return cls("json_schema", schema=schema)
+        return cls("json_schema", schema=schema_of(schema))
 
     @classmethod
     def choice(cls, options: Sequence[str]) -> Template:

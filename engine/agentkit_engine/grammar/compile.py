@@ -33,7 +33,7 @@ from agentkit_engine.grammar.token.index import LARGE
 from agentkit_engine.grammar.token.lift import lift, on_tokens
 from agentkit_engine.grammar.token.vocabulary import Vocabulary
 from agentkit_engine.grammar.truth import Between
-from agentkit_engine.syntax import JSON, Syntax
+from agentkit_engine.syntax import JSON, Syntax, syntax_of
 
 __all__ = ["compile_choice", "compile_regex", "compile_schema", "compile_text", "schema_automaton"]
 
@@ -43,7 +43,7 @@ _DEFAULTS = Options()
 def schema_automaton(
     schema: Any,
     *,
-    syntax: Syntax = JSON,
+    syntax: Syntax | str = JSON,
     root: Any = None,
     pointer: str = "",
     content_only: bool = False,
@@ -54,6 +54,7 @@ def schema_automaton(
 
     Args:
         schema: a JSON Schema (drafts 4 to 2020-12), or a type that pydantic makes one of.
+        syntax: how values are written, or the name of that: "json", "spaced" or "gemma".
         root: the document that references point into, if `schema` is only a part of it.
         pointer: where in `root` the schema lies (JSON pointer).
         content_only: leaves off the quotes of a schema whose values are all strings.
@@ -69,14 +70,14 @@ def schema_automaton(
     reader = Reader(document, options)
     place = reader.root if root is None else reader.place(pointer)
     make = content_automaton if content_only else value_automaton
-    return make(reader, place, syntax)
+    return make(reader, place, syntax_of(syntax))
 
 
 def compile_schema(
     schema: Any,
     *,
     vocabulary: Vocabulary,
-    syntax: Syntax = JSON,
+    syntax: Syntax | str = JSON,
     root: Any = None,
     pointer: str = "",
     content_only: bool = False,
@@ -93,6 +94,7 @@ def compile_schema(
     Raises:
         TemplateError: the vocabulary can't write any valid value.
     """
+    syntax = syntax_of(syntax)
     make = partial(
         schema_automaton,
         schema_of(schema),

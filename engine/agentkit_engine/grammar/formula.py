@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Literal
 
 from agentkit_engine.grammar.number.sets import NumberSet
@@ -92,15 +91,10 @@ class _Hashed:
     def __hash__(self) -> int:
         try:
             return self._hash
-        except AttributeError:
-            parts = tuple(getattr(self, name) for name in _names(type(self)))
+        except AttributeError:  # not asked before
+            parts = tuple(getattr(self, one.name) for one in fields(self))  # type: ignore[arg-type]
             object.__setattr__(self, "_hash", hash((type(self).__name__, parts)))
             return self._hash
-
-
-@lru_cache(maxsize=64)
-def _names(formula: type) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(formula))
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +316,9 @@ def exactly_one(*parts: Formula) -> Formula:
 def negation(part: Formula) -> Formula:
     """The part does not hold."""
     if isinstance(part, Constant):
-        return Constant(not part.holds)
+        return FALSE if part.holds else TRUE
+    if isinstance(part, Doubtful):
+        return part
     return part.part if isinstance(part, Not) else Not(part)
 
 

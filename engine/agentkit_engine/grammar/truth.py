@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 __all__ = ["Between", "Truth"]
 
@@ -26,9 +26,9 @@ class Truth(IntEnum):
 
 
 class _Regular(Protocol):
-    def __and__(self, other: Any) -> Any: ...
-    def __or__(self, other: Any) -> Any: ...
-    def __invert__(self) -> Any: ...
+    def __and__(self, other: Self, /) -> Self: ...
+    def __or__(self, other: Self, /) -> Self: ...
+    def __invert__(self) -> Self: ...
 
 
 Set = TypeVar("Set", bound=_Regular)
@@ -49,7 +49,8 @@ class Between(Generic[Set]):
         return Between(self.inner & other.inner, self.outer & other.outer)
 
     def __or__(self, other: Between[Set]) -> Between[Set]:
-        return Between(self.inner | other.inner, self.outer | other.outer)
+        # spelled out: for a type checker, | of two type variables might be a union of types
+        return Between(self.inner.__or__(other.inner), self.outer.__or__(other.outer))
 
     def __invert__(self) -> Between[Set]:
         return Between(~self.outer, ~self.inner)

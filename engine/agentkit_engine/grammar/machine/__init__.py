@@ -6,5 +6,6 @@ judgement             formulas while a value is being read
 walk, objects, arrays what may come next inside an object or array
 block, tries, emission pieces of an automaton, put together
 values                a block for every question about a value
+effort, limits        how much is tried, and how long
 automaton             what comes out
 """

@@ -19,6 +19,7 @@ from agentkit_engine.grammar.formula import (
     Unique,
 )
 from agentkit_engine.grammar.leaf import Label
+from agentkit_engine.grammar.machine.block import Marks
 from agentkit_engine.grammar.machine.judgement import Wanted, settled
 from agentkit_engine.grammar.machine.walk import Move, Situation, Walk
 from agentkit_engine.grammar.truth import Truth
@@ -46,7 +47,8 @@ class ArrayWalk(Walk):
             values = [atom.value for atom in self.trackers.atoms if isinstance(atom, Items)]
             self.listed = machine.listed(values, _LISTED if strict else _REMEMBERED, depth)
             self.differing = not strict and not self.listed
-            machine.repeating |= self.differing
+            if self.differing:
+                self.mark(Marks.REPEATING)
 
     def begin(self) -> Situation | None:
         return self.trackers.situation(0, self.trackers.first, {}, {})
@@ -56,8 +58,8 @@ class ArrayWalk(Walk):
         assert isinstance(index, int)
         # a counted array is not unrolled further than anyone writes, once it may end
         if 1 < index < self.last and situation in self.closing:
-            self.machine.generous = True
-            if index >= self.machine.most_items:
+            self.mark(Marks.GENEROUS)
+            if index >= self.machine.effort.most_items:
                 return
         relevant = sorted(self.trackers.relevant(situation.open))
         asked = [n for n in relevant if _asks(self.trackers.atoms[n], index)]

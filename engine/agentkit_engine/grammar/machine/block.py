@@ -7,8 +7,9 @@ these become. A finished leaf goes on with the moves of the state its exit names
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Flag, auto
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from agentkit_engine.errors import SchemaTooLarge
 from agentkit_engine.grammar.leaf import Label, Leaf
 from agentkit_engine.grammar.machine.automaton import ByteAutomaton, Instance
 
-__all__ = ["Block", "Builder", "assembled"]
+__all__ = ["Block", "Builder", "Marks", "assembled"]
 
 Longs = NDArray[np.int64]
 
@@ -25,13 +26,28 @@ _NARROW = 24  # moves a state: a leaf with fewer is written out as skeleton
 _NARROW_STATES = 2000
 
 
+class Marks(Flag):
+    """What is to know of how a block was made.
+
+    CUT: deeper nesting was left out; STARVED: some that a schema speaks of. GENEROUS: with less
+    effort it would be smaller. REPEATING: it may repeat a key, or an item that must differ.
+    """
+
+    NONE = 0
+    CUT = auto()
+    STARVED = auto()
+    GENEROUS = auto()
+    REPEATING = auto()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """src, byte, dst: int64 [E], the moves. merges: int64 [M, 2], (state, exit it goes on as).
 
-    A leaf's state s is written -1 - s among the targets. instances: (leaf, number of its first leaf
-    state, exits). cut: deeper nesting was left out; starved: some that a schema speaks of. unique: the states just inside arrays whose items
-    must differ, though the moves don't see to it.
+    A leaf's state s is written -1 - s among the targets. leaves: one for each place that has one;
+    bases: int64, the number of each one's first leaf state; ends: int64, the exits of all of them
+    in a row, one for each label, -1 where a label leads nowhere. unique: the states just inside
+    arrays whose items must differ, though the moves don't see to it.
     """
 
     states: int
@@ -39,11 +55,12 @@ class Block:
     byte: Longs
     dst: Longs
     merges: Longs
-    instances: tuple[tuple[Leaf, int, tuple[int, ...]], ...]
+    leaves: tuple[Leaf, ...]
+    bases: Longs
+    ends: Longs
     leaf_states: int
     exits: Mapping[Label, int]
-    cut: bool
-    starved: bool
+    marks: Marks
     unique: Longs
 
     @property
@@ -58,15 +75,16 @@ class Builder:
         self.budget = budget
         self.states = 1
         self.leaf_states = 0
-        self.cut = False
-        self.starved = False
+        self.marks = Marks.NONE
         self.unique: list[int] = []
         self.exits: dict[Label, int] = {}
         self._moves: list[tuple[int, int, int]] = []
         self._chunks: list[tuple[Longs, Longs, Longs]] = []
         self._merges: list[tuple[int, int]] = []
         self._merge_chunks: list[Longs] = []
-        self._instances: list[tuple[Leaf, int, tuple[int, ...]]] = []
+        self._leaves: list[Leaf] = []
+        self._bases: list[Longs] = []
+        self._ends: list[Longs] = []
 
     def state(self) -> int:
         self._grow(1)
@@ -108,7 +126,9 @@ class Builder:
         base = self.leaf_states
         self.leaf_states += leaf.states
         self._grow(0)
-        self._instances.append((leaf, base, exits))
+        self._leaves.append(leaf)
+        self._bases.append(np.array([base]))
+        self._ends.append(np.array(exits, np.int64))
         return -1 - base
 
     def join(self, state: int, leaf: Leaf, exits: tuple[int, ...]) -> None:
@@ -144,16 +164,10 @@ class Builder:
         dst = np.where(block.dst < 0, block.dst - self.leaf_states, inner)
         self._chunks.append((place[block.src], block.byte, dst))
         self._merge_chunks.append(place[block.merges])
-        self._instances += [
-            (
-                leaf,
-                base + self.leaf_states,
-                tuple(int(place[one]) if one >= 0 else -1 for one in ends),
-            )
-            for leaf, base, ends in block.instances
-        ]
-        self.cut |= block.cut
-        self.starved |= block.starved
+        if block.leaves:
+            self._leaves += block.leaves
+            self._bases.append(block.bases + self.leaf_states)
+            self._ends.append(np.where(block.ends < 0, -1, place[block.ends]))
         self.unique += place[block.unique].tolist()
         self.leaf_states += block.leaf_states
         self._grow(block.states - 1)
@@ -168,9 +182,11 @@ class Builder:
         chunks = [(moves[:, 0], moves[:, 1], moves[:, 2]), *self._chunks]
         src, byte, dst = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         merges = [np.array(self._merges, np.int64).reshape(-1, 2), *self._merge_chunks]
+        bases, ends = (np.concatenate([np.zeros(0, np.int64), *one])
+                       for one in (self._bases, self._ends))  # fmt: skip
         return Block(
-            self.states, src, byte, dst, np.concatenate(merges), tuple(self._instances),
-            self.leaf_states, dict(self.exits), self.cut, self.starved, np.array(self.unique, np.int64),
+            self.states, src, byte, dst, np.concatenate(merges), tuple(self._leaves), bases, ends,
+            self.leaf_states, dict(self.exits), self.marks, np.array(self.unique, np.int64),
         )  # fmt: skip
 
 
@@ -189,10 +205,18 @@ def assembled(block: Block, ends: Iterable[Label]) -> ByteAutomaton:
         byte.astype(np.int32),
         np.where(dst < 0, block.states - 1 - dst, dst).astype(np.int32),
         accepting,
-        tuple(Instance(leaf, block.states + base, exits) for leaf, base, exits in block.instances),
+        tuple(_instances(block)),
         0,
         unique=frozenset(block.unique.tolist()),
     )
+
+
+def _instances(block: Block) -> Iterator[Instance]:
+    first, ends = 0, block.ends.tolist()
+    for leaf, base in zip(block.leaves, block.bases.tolist(), strict=True):
+        last = first + len(leaf.labels)
+        yield Instance(leaf, block.states + base, tuple(ends[first:last]))
+        first = last
 
 
 def _merged(block: Block) -> tuple[Longs, Longs, Longs]:

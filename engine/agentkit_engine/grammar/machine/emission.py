@@ -41,28 +41,31 @@ class _Writer:
             builder.unique.append(inside)
         builder.chain(0, opening, inside)
         self._close(inside, first)
-        self.piece(inside, self.walk.ways[first])
+        self.piece(inside, first)
         done = 0
         while done < len(self._after):  # writing one situation may lead to further ones
             for situation, state in list(self._after.items())[done:]:
                 done += 1
                 self._close(state, situation)
-                ways = self.walk.ways[situation]
-                if ways:
-                    builder.chain(state, self.syntax.item_separator, self._next_piece(ways))
+                if any(True for _ in self.walk.offered(situation)):
+                    builder.chain(state, self.syntax.item_separator, self._next_piece(situation))
 
     def _close(self, state: int, situation: Situation) -> None:
         label = self.walk.closing.get(situation)
         if label is not None:
             self.builder.chain(state, self.closing, self.builder.exit(label))
 
-    def _next_piece(self, ways: list[Way]) -> int:
+    def _next_piece(self, situation: Situation) -> int:
         """The state before one more piece."""
-        key = tuple((way.key, self.value(way)) for way in ways)
+        key = self.sequel(situation)
         if key not in self._pieces:
             self._pieces[key] = self.builder.state()
-            self.piece(self._pieces[key], ways)
+            self.piece(self._pieces[key], situation)
         return self._pieces[key]
+
+    def sequel(self, situation: Situation) -> Hashable:
+        """Equal for situations after which the same may come."""
+        return tuple((way.key, self.value(way)) for way in self.walk.offered(situation))
 
     def after(self, situation: Situation) -> int:
         """The state behind a piece that led to `situation`."""
@@ -79,14 +82,14 @@ class _Writer:
             self.builder.embed(way.block, self._values[key], exits)
         return self._values[key]
 
-    def piece(self, state: int, ways: list[Way]) -> None:
+    def piece(self, state: int, situation: Situation) -> None:
         """Lets `state` go on with one member or item."""
         raise NotImplementedError
 
 
 class _Items(_Writer):
-    def piece(self, state: int, ways: list[Way]) -> None:
-        for way in ways:
+    def piece(self, state: int, situation: Situation) -> None:
+        for way in self.walk.offered(situation):
             self.builder.merge(state, self.value(way))
 
 
@@ -95,27 +98,60 @@ class _Members(_Writer):
         super().__init__(builder, syntax, walk, b"}")
         self._object = walk
         self._tries = Tries(builder)
+        self._tried: dict[Situation, tuple[int | None, Situation]] = {}
         self._leaves: dict[Hashable, int] = {}
         self._behind: dict[int, int] = {}
 
-    def piece(self, state: int, ways: list[Way]) -> None:
+    def sequel(self, situation: Situation) -> Hashable:
+        return self._trie(situation), tuple((key, self.value(way)) for key, way in
+                                            self._unnamed(situation).items())  # fmt: skip
+
+    def piece(self, state: int, situation: Situation) -> None:
+        trie = self._trie(situation)
+        unnamed = self._unnamed(situation)
+        if unnamed:
+            trie = self._with_free(state, situation, unnamed)
+        if trie is not None:
+            self._tries.begin(state, trie)
+
+    def _trie(self, situation: Situation) -> int | None:
+        """The named keys that may come next: those of the further situation, and some more."""
+        chain: list[Situation] = []
+        found: Situation | None = situation
+        while found is not None and found not in self._tried:
+            chain.append(found)
+            found = self.walk.passing.get(found)
+        trie, last = self._tried[found] if found is not None else (None, chain[-1])
+        for one in reversed(chain):
+            for way in self.walk.ways[one]:
+                if isinstance(way.key, int):
+                    text = self._text(self._object.names[way.key])
+                    trie = self._tries.with_text(trie, text, self.value(way))
+            self._tried[one] = trie, last
+        return trie
+
+    def _text(self, name: str) -> bytes:
+        return self.syntax.key(name) + self.syntax.key_separator
+
+    def _unnamed(self, situation: Situation) -> dict[Label, Way]:
+        """The keys that no schema names, which only the last situation in a row offers."""
+        self._trie(situation)
+        _, last = self._tried[situation]
+        return {way.key: way for way in self.walk.ways[last] if isinstance(way.key, tuple)}
+
+    def _with_free(
+        self, state: int, situation: Situation, unnamed: Mapping[Label, Way]
+    ) -> int | None:
+        """Lets `state` go on with keys that are free, and gives the trie of all others."""
         named = {self._object.names[way.key]: self.value(way)
-                 for way in ways if isinstance(way.key, int)}  # fmt: skip
-        free = {way.key: self.value(way) for way in ways if isinstance(way.key, tuple)}
-        syntax = self.syntax
-        literal = dict(named)
-        if free:
-            keys = self._object.free_keys()
-            targets = dict(free)
-            for label, name in keys.names.items():
-                if name in named:
-                    targets[label] = named[name]
-                    literal.pop(name, None)
-            self._free(state, keys.leaf, targets)
-        if literal:
-            texts = {syntax.key(name) + syntax.key_separator: value
-                     for name, value in literal.items()}  # fmt: skip
-            self._tries.begin(state, texts)
+                 for way in self.walk.offered(situation) if isinstance(way.key, int)}  # fmt: skip
+        keys = self._object.free_keys()
+        targets = {label: self.value(way) for label, way in unnamed.items()}
+        for label, name in keys.names.items():
+            if name in named:
+                targets[label] = named.pop(name)
+        self._free(state, keys.leaf, targets)
+        return self._tries.of({self._text(name): value for name, value in named.items()})
 
     def _free(self, state: int, leaf: Leaf, targets: Mapping[Label, int]) -> None:
         """Any key of a leaf, its label deciding which value follows.

@@ -71,7 +71,7 @@ def reduced(formula: Formula, known: Callable[[Formula], Formula | None]) -> For
     match formula:
         case Not(part):
             inner = reduced(part, known)
-            return formula if inner is part else _denied(inner)
+            return formula if inner is part else negation(inner)
         case AllOf(parts) | AnyOf(parts) | ExactlyOne(parts):
             inside = [reduced(part, known) for part in parts]
             if all(map(is_, inside, parts)):  # nothing new; formulas are long
@@ -80,6 +80,8 @@ def reduced(formula: Formula, known: Callable[[Formula], Formula | None]) -> For
                 return _one(tuple(inside))
             return all_of(*inside) if isinstance(formula, AllOf) else any_of(*inside)
         case Covered(kind, branches, value):
+            if (answer := known(formula)) is not None:
+                return answer
             kept = tuple((reduced(guard, known), reach) for guard, reach in branches)
             return Covered(kind, kept, value)
         case Constant() | Doubtful():
@@ -89,16 +91,12 @@ def reduced(formula: Formula, known: Callable[[Formula], Formula | None]) -> For
             return formula if answer is None else answer
 
 
-def _denied(part: Formula) -> Formula:
-    return DOUBT if part == DOUBT else negation(part)
-
-
 def _one(parts: tuple[Formula, ...]) -> Formula:
     certain = sum(part == TRUE for part in parts)
     if certain > 1:
         return FALSE
     if certain:
-        return all_of(*(_denied(part) for part in parts if part != TRUE))
+        return all_of(*(negation(part) for part in parts if part != TRUE))
     return exactly_one(*parts)
 
 
@@ -112,10 +110,10 @@ def specialised(formula: Formula, kind: Kind) -> Formula:
         case Covered(other, branches, value):
             if other != kind:
                 return TRUE
-            return Covered(kind, tuple((specialised(guard, kind), reach)
+            return Covered(other, tuple((specialised(guard, kind), reach)
                                        for guard, reach in branches), value)  # fmt: skip
         case Not(part):
-            return _denied(specialised(part, kind))
+            return negation(specialised(part, kind))
         case AllOf(parts):
             return all_of(*(specialised(part, kind) for part in parts))
         case AnyOf(parts):
@@ -195,7 +193,7 @@ class Wanted:
     @property
     def key(self) -> object:
         """Equal for wants that are the same."""
-        return self.labels if self.labels is not None else id(self)
+        return self.labels if self.labels is not None else self
 
     def is_only(self, label: Label) -> bool:
         """Whether nothing but this label is wanted."""

@@ -2,16 +2,17 @@
 
 Knows the statements about objects and the punctuation of a syntax. Must not know how the values
 inside are written. Keys come in the order in which the schema declares them, free keys last; with
-`order="any"` in any order, as long as the required ones that have come can be remembered.
+`order="any"` in any order, as long as the required ones that have come can be remembered; where
+they are too many, these come as declared and the rest anywhere between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from agentkit_engine.grammar.formula import (
     AllOf,
@@ -24,6 +25,8 @@ from agentkit_engine.grammar.formula import (
     all_of,
 )
 from agentkit_engine.grammar.leaf import Label, Leaf
+from agentkit_engine.grammar.machine.block import Marks
+from agentkit_engine.grammar.machine.effort import LEAST_KEY_LIMIT, LEAST_NAMES
 from agentkit_engine.grammar.machine.judgement import Wanted, atoms, settled
 from agentkit_engine.grammar.machine.walk import Move, Situation, Walk
 from agentkit_engine.grammar.text.characters import ALL, intersection
@@ -38,8 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["FreeKeys", "ObjectWalk"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):  # a tuple: it is hashed all the time
     """next: the first declared key that may still come. seen: required keys that came (any order).
 
     free: whether a free key came; where these are kept apart, the first group the next may be of.
@@ -94,24 +96,46 @@ class ObjectWalk(Walk):
         self._members = [(n, atom.keys) for n, atom in numbered if isinstance(atom, Members)]
         self.requiring = {atom.name: n for n, atom in numbered if isinstance(atom, Required)}
         self.names = _declared(said)
-        self._meant = {name: self._meaning(name) for name in self.names}
-        self._last_must = max(map(self.names.index, self.must), default=-1)
+        self._meant, self._speaking = self._meanings()
+        self._demanded = self.must.union(
+            *(one.keys.names for one in self.demands if not one.keys.others)
+        )
+        self._last_must = max((n for n, name in enumerate(self.names) if name in self.must),
+                              default=-1)  # fmt: skip
         offered = any(isinstance(atom, Members) and atom.offered for atom in said)
         self.open = offered or not self.names or machine.options.open
+        if self.open and len(self.names) > LEAST_NAMES:
+            self.mark(Marks.GENEROUS)
+            self.open = len(self.names) <= machine.effort.most_names
+        self._most_free = machine.free_keys
+        if machine.free_keys is not None and not offered and self.names:
+            self._most_free = min(machine.free_keys, 1)
         remembered = len(self.requiring) + len(self.must)
-        self.any_order = machine.any_order and remembered <= machine.options.key_limit
+        wide = machine.options.order == "any" and machine.free_keys is None
+        self.any_order = wide and remembered <= machine.effort.key_limit
+        # alternatives told apart by keys in many orders would take a situation for each set of keys
+        few = machine.effort.most_names <= LEAST_NAMES  # the least effort
+        self.mixed = wide and not (self.any_order or few or self.trackers.atoms)
+        flexible = LEAST_KEY_LIMIT < remembered <= machine.options.key_limit
+        if flexible and wide:
+            self.mark(Marks.GENEROUS)
         self._free: FreeKeys | None = None
 
-    def _meaning(self, name: str) -> Meant:
-        tracked = [
-            (number, truth)
-            for number, keys in self._members
-            if (truth := keys.truth(name)) != Truth.NO
-        ]
-        if name in self.requiring:
-            tracked.append((self.requiring[name], Truth.YES))
-        asked = (one.value for one in self.demands if one.keys.truth(name) != Truth.NO)
-        return Meant(tuple(dict.fromkeys(asked)), (*tracked, *self._always))
+    def _meanings(self) -> tuple[dict[str, Meant], dict[str, list[int]]]:
+        """For every name the statements that mean it, and those that name it."""
+        demands = _by_name([(one.keys, one.value) for one in self.demands], self.names)
+        members = _by_name([(keys, number) for number, keys in self._members], self.names)
+        meant: dict[str, Meant] = {}
+        speaking: dict[str, list[int]] = {}
+        for name in self.names:
+            tracked = [(number, truth) for number, truth, _ in members[name]]
+            speaking[name] = [number for number, _, named in members[name] if named]
+            if name in self.requiring:
+                tracked.append((self.requiring[name], Truth.YES))
+                speaking[name].append(self.requiring[name])
+            asked = tuple(dict.fromkeys(value for value, _, _ in demands[name]))
+            meant[name] = Meant(asked, (*tracked, *self._always))
+        return meant, speaking
 
     def begin(self) -> Situation | None:
         return self.trackers.situation(Place(0, frozenset(), 0), self.trackers.first, {}, {})
@@ -124,68 +148,69 @@ class ObjectWalk(Walk):
     def moves(self, situation: Situation) -> Iterable[Move]:
         place = situation.position
         assert isinstance(place, Place)
-        yield from self._named(situation, place)
-        if self.open:
+        if self.any_order or self.mixed:
+            coming: Iterable[int] = range(len(self.names))
+        else:
+            coming = (place.next,) if place.next < len(self.names) else ()
+        yield from self._named(situation, place, coming)
+        if self.open and (self.any_order or self.mixed or place.next == len(self.names)):
             yield from self._unnamed(situation, place)
 
-    def _named(self, situation: Situation, place: Place) -> Iterator[Move]:
+    def passes(self, situation: Situation) -> Situation | None:
+        place = situation.position
+        assert isinstance(place, Place)
+        if self.any_order or self.mixed or place.next == len(self.names):
+            return None
+        name = self.names[place.next]
+        if name in self.must:
+            return None
+        number = self.requiring.get(name)
+        asked = number is not None and number in self.trackers.relevant(situation.open)
+        missed = {number: Truth.NO} if asked and number is not None else {}
+        after = place._replace(next=place.next + 1)
+        return self.trackers.situation(after, situation.open, dict(situation.states), missed)
+
+    def _named(self, situation: Situation, place: Place, coming: Iterable[int]) -> Iterator[Move]:
         relevant = self.trackers.relevant(situation.open)
-        skipped: dict[int, Truth] = {}
-        for index in range(0 if self.any_order else place.next, len(self.names)):
+        late = False  # whether a key that must come was passed over
+        for index in coming:
             name = self.names[index]
-            if name in place.seen:
+            needed = name in self.requiring or name in self.must
+            if self.mixed and needed and (late or index < place.next):
                 continue
-            if self._spoken_of(name, relevant):
-                needed = name in self.requiring or name in self.must
-                seen = place.seen | {name} if needed and self.any_order else place.seen
-                after = Place(0 if self.any_order else index + 1, seen, 0)
-                self.machine.repeating |= self.any_order and not needed
-                yield from self._move(situation, index, self._meant[name], after, skipped)
-            if self.any_order:
+            late |= name in self.must
+            if name in place.seen or not self._spoken_of(name, relevant):
                 continue
-            if name in self.must:
-                return
-            if name in self.requiring:
-                skipped[self.requiring[name]] = Truth.NO
-                if self._blocked(situation, skipped):
-                    return
+            if (self.any_order or self.mixed) and not needed:
+                self.mark(Marks.REPEATING)
+            yield from self._move(situation, index, self._meant[name], self._next(place, index))
+
+    def _next(self, place: Place, index: int) -> Place:
+        """Where the object is after a named key."""
+        name = self.names[index]
+        needed = name in self.requiring or name in self.must
+        if self.any_order:
+            return Place(0, place.seen | {name} if needed else place.seen, 0)
+        return Place(place.next if self.mixed and not needed else index + 1, frozenset(), 0)
 
     def _spoken_of(self, name: str, relevant: frozenset[int]) -> bool:
         """Whether what is still open, or holds in any case, names this key."""
-        if self.open or name in self.must or self.requiring.get(name) in relevant:
-            return True
-        return any(name in one.keys.names for one in self.demands if not one.keys.others) or any(
-            number in relevant and name in keys.names
-            for number, keys in self._members
-            if not keys.others
-        )
-
-    def _blocked(self, situation: Situation, skipped: dict[int, Truth]) -> bool:
-        """Whether keys that were passed over can't be missing."""
-        states = dict(situation.states)
-        return self.trackers.situation(situation.position, situation.open, states, skipped) is None
+        return self.open or name in self._demanded or not relevant.isdisjoint(self._speaking[name])
 
     def _unnamed(self, situation: Situation, place: Place) -> Iterator[Move]:
-        most = self.machine.free_keys
+        most = self._most_free
         if most == 0 or place.free == len(key_groups()):
             return
-        skipped: dict[int, Truth] = {}
-        if not self.any_order:
-            if place.next <= self._last_must:
-                return
-            missed = self.names[place.next :]
-            skipped = {self.requiring[name]: Truth.NO for name in missed if name in self.requiring}
-            if skipped and self._blocked(situation, skipped):
-                return
         free_keys = self.free_keys()
         for label, meant in free_keys.classes.items():
             group = free_keys.groups[label]
             if most is not None and group < place.free:
                 continue
             free = 1 if most is None else group + 1 if most > 1 else len(key_groups())
-            after = Place(0 if self.any_order else len(self.names), place.seen, free)
-            self.machine.repeating |= most is None and place.free > 0
-            yield from self._move(situation, label, meant, after, skipped)
+            after = Place(place.next, place.seen, free)
+            if most is None and place.free > 0:
+                self.mark(Marks.REPEATING)
+            yield from self._move(situation, label, meant, after)
 
     def _move(
         self,
@@ -193,7 +218,6 @@ class ObjectWalk(Walk):
         key: Hashable,
         meant: Meant,
         place: Place,
-        skipped: Mapping[int, Truth],
     ) -> Iterator[Move]:
         """The move by one key, unless no value at all could follow it."""
         relevant = self.trackers.relevant(situation.open)
@@ -212,7 +236,8 @@ class ObjectWalk(Walk):
             if any(truth != Truth.YES for truth in label[:asked]):
                 return None
             truths = dict(zip(order, label, strict=True))
-            states, decided = dict(situation.states), dict(skipped)
+            states: dict[int, object] = dict(situation.states)
+            decided: dict[int, Truth] = {}
             for number, surely in tracked:
                 self._read(key, number, surely, truths, states, decided)
             return self.trackers.situation(place, situation.open, states, decided)
@@ -296,7 +321,7 @@ class ObjectWalk(Walk):
         tested = [one.keys for one in self.demands] + [keys for _, keys in self._members] + covers
         keys = [one for one in dict.fromkeys(tested) if one.others or one.patterns]
         self._queried = {one: len(self.names) + place for place, one in enumerate(keys)}
-        groups = key_groups() if (self.machine.free_keys or 0) > 1 else ()
+        groups = key_groups() if (self._most_free or 0) > 1 else ()
         queries = [Between.exactly(TextSet.of([name])) for name in self.names]
         queries += [one.texts() for one in keys] + [Between.exactly(one) for one in groups]
         leaf = text_leaf(tuple(queries), self.machine.syntax, place="key")
@@ -341,9 +366,25 @@ def _declared(said: Iterable[Formula]) -> list[str]:
     return list(dict.fromkeys(members + required))
 
 
+_Said = TypeVar("_Said")
+
+
+def _by_name(
+    said: Iterable[tuple[Keys, _Said]], names: Sequence[str]
+) -> dict[str, list[tuple[_Said, Truth, bool]]]:
+    """For each name what is said of keys that may mean it, how truly, and whether by name."""
+    found: dict[str, list[tuple[_Said, Truth, bool]]] = {name: [] for name in names}
+    for keys, what in said:
+        for name in names if keys.others or keys.patterns else sorted(keys.names):
+            truth = keys.truth(name)
+            if truth != Truth.NO:
+                found[name].append((what, truth, name in keys.names and not keys.others))
+    return found
+
+
 @lru_cache(maxsize=1)
 def key_groups() -> tuple[TextSet, ...]:
-    """All keys, parted by their first character; where keys are kept apart, groups come in order."""
+    """All keys, parted by their first character; where kept apart, groups come in order."""
     cuts = [0, *map(ord, "0:aeimqu{"), 0x110000]
     rest = repeat(one_of(ALL))
     first, *others = (

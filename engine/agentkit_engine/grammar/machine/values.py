@@ -8,8 +8,7 @@ is which of several alternatives it belongs to; it ends in one place for each la
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,10 +23,17 @@ from agentkit_engine.grammar.formula import (
 )
 from agentkit_engine.grammar.leaf import Label, Leaf
 from agentkit_engine.grammar.machine.arrays import ArrayWalk
-from agentkit_engine.grammar.machine.block import Block, Builder, assembled
+from agentkit_engine.grammar.machine.block import Block, Builder, Marks, assembled
+from agentkit_engine.grammar.machine.effort import Effort
 from agentkit_engine.grammar.machine.emission import write_array, write_object
 from agentkit_engine.grammar.machine.enumeration import all_texts
-from agentkit_engine.grammar.machine.folding import equals, numbers, texts
+from agentkit_engine.grammar.machine.folding import (
+    equals,
+    numbers,
+    sure_numbers,
+    sure_texts,
+    texts,
+)
 from agentkit_engine.grammar.machine.judgement import (
     Wanted,
     atoms,
@@ -36,7 +42,9 @@ from agentkit_engine.grammar.machine.judgement import (
     settled,
     specialised,
 )
+from agentkit_engine.grammar.machine.limits import Limits
 from agentkit_engine.grammar.machine.objects import ObjectWalk
+from agentkit_engine.grammar.machine.walk import Situation
 from agentkit_engine.grammar.number.sets import NumberSet
 from agentkit_engine.grammar.number.writing import number_leaf
 from agentkit_engine.grammar.schema.reader import Reader
@@ -45,21 +53,23 @@ from agentkit_engine.grammar.text.writing import text_leaf
 from agentkit_engine.grammar.truth import Between, Truth
 from agentkit_engine.syntax import Syntax
 
-__all__ = ["Machine"]
+__all__ = ["YES", "Blocks", "Machine"]
 
 _MAX_NESTING = 60
 _COUNTING = 5  # states a character that a leaf which counts characters has at least
+_OPEN = (Truth.NO, Truth.YES)
 YES: Label = (Truth.YES,)
+
+Blocks = dict[Hashable, list[tuple[int, Block]]]
+"""By what is asked and wanted: pairs of the depth that a block was made for, and the block."""
 
 
 class Machine:
-    """Makes the blocks of one document.
+    """Makes the blocks of one document, with a certain effort.
 
-    depth: how many levels of recursion, or of values that nothing is said of, may nest.
-    most_items: how many items of an array are counted before it ends. longest: how many characters
-    of a string are counted. all_nesting: every level
-    counts as one of recursion. any_order: keys come in any order. free_keys: how many keys that no schema names an object may
-    have at most, which are then kept apart; None: any number, though they may repeat.
+    free_keys: how many keys that no schema names an object may have at most, which are then kept
+    apart; None: any number, though they may repeat. shared: blocks that machines for the same
+    document have in common.
     """
 
     def __init__(
@@ -67,37 +77,27 @@ class Machine:
         reader: Reader,
         syntax: Syntax,
         cycles: frozenset[str],
+        limits: Limits,
+        shared: Blocks,
         *,
-        deadline: float,
-        any_order: bool = False,
+        effort: Effort,
         free_keys: int | None = None,
-        most_items: int = 32,
-        longest: int = 512,
-        all_nesting: bool = False,
     ) -> None:
         self.reader = reader
         self.syntax = syntax
         self.options = reader.options
-        self.any_order = any_order
+        self.effort = effort
         self.free_keys = free_keys
-        self.most_items = most_items
-        self.longest = longest
-        self.all_nesting = all_nesting
         self.budget = reader.options.max_states
         self.barren: list[str] = []  # places of schemas that allow nothing, innermost first
-        self.repeating = False
-        self.generous = any_order  # whether a less generous machine would make less
-        self._deadline = deadline
-        self._blocks: dict[object, list[tuple[int, Block]]] = {}
+        self.marks = Marks.NONE
+        self.check = limits.check
+        self._blocks: Blocks = {}
+        self._shared: Blocks = {} if effort.all_nesting else shared
+        self._walks: dict[Hashable, tuple[ObjectWalk | ArrayWalk, Situation | None]] = {}
         self._special: dict[tuple[Formula, Kind], Formula] = {}
         self._cycles = cycles
         self._nesting = 0
-
-    def check_time(self) -> None:
-        """Raises SchemaTooLarge when the time allowed is used up."""
-        if time.monotonic() > self._deadline:
-            seconds = int(self.options.max_seconds)
-            raise SchemaTooLarge(seconds + 1, seconds, "seconds")
 
     def block(self, formulas: Sequence[Formula], wanted: Wanted, depth: int) -> Block:
         """All values whose label (the truth of each formula) is wanted.
@@ -106,35 +106,53 @@ class Machine:
         """
         asked = tuple(map(self._resolved, formulas))
         key = (asked, wanted.key)
-        known = self._blocks.setdefault(key, [])
-        for made_for, block in known:
-            if made_for == depth or (not block.cut and made_for <= depth):
-                return block
-        self.check_time()
+        known = self._known(key, depth)
+        if known is not None:
+            self.marks |= known.marks
+            return known
+        self.check()
         recursive = self._recursive(formulas) or all(settled(one) is not None for one in asked)
         block = self._written(asked, wanted, depth, recursive=recursive)
-        known.append((depth, block))
-        if not block.exits and not block.cut and wanted.is_only(YES):
+        self._blocks.setdefault(key, []).append((depth, block))
+        if self.free_keys is None and Marks.GENEROUS not in block.marks:
+            self._shared.setdefault(key, []).append((depth, block))
+        if not block.exits and Marks.CUT not in block.marks and wanted.is_only(YES):
             self.barren += [one.place for one in formulas if isinstance(one, Reference)]
         return block
+
+    def _known(self, key: Hashable, depth: int) -> Block | None:
+        """A block made before, by this machine or another."""
+        for blocks in (self._blocks, self._shared):
+            for made_for, block in blocks.get(key, ()):
+                if self.free_keys is not None and blocks is self._shared and (
+                    block.marks & (Marks.REPEATING | Marks.CUT)
+                ):  # fmt: skip
+                    continue
+                if made_for == depth or (Marks.CUT not in block.marks and made_for <= depth):
+                    return block
+        return None
 
     def _written(
         self, asked: tuple[Formula, ...], wanted: Wanted, depth: int, *, recursive: bool
     ) -> Block:
         builder = Builder(self.budget)
-        for kind in KINDS:
-            special = tuple(self._specialised(formula, kind) for formula in asked)
-            spans = [bounds(formula, lambda atom: (Truth.NO, Truth.YES)) for formula in special]
-            if not wanted.reachable(spans):
-                continue
-            if kind in {"object", "array"}:
-                if recursive and depth <= 0:
-                    builder.cut = True
-                    builder.starved |= any(settled(one) is None for one in asked)
+        outside, self.marks = self.marks, Marks.NONE
+        try:
+            for kind in KINDS:
+                special = tuple(self._specialised(formula, kind) for formula in asked)
+                spans = [bounds(formula, lambda atom: _OPEN) for formula in special]
+                if not wanted.reachable(spans):
                     continue
-                self._nest(kind, builder, special, wanted, depth - recursive)
-            else:
-                self._scalar(kind, builder, special, wanted)
+                if kind not in {"object", "array"}:
+                    self._scalar(kind, builder, special, wanted)
+                elif recursive and depth <= 0:
+                    starved = any(settled(one) is None for one in asked)
+                    self.marks |= Marks.CUT | Marks.STARVED if starved else Marks.CUT
+                else:
+                    self._nest(kind, builder, special, wanted, depth - recursive)
+        finally:
+            builder.marks = self.marks
+            self.marks |= outside
         return builder.finish()
 
     def _nest(
@@ -143,21 +161,27 @@ class Machine:
         if self._nesting >= _MAX_NESTING:
             raise SchemaTooLarge(_MAX_NESTING + 1, _MAX_NESTING, "levels of nesting")
         self._nesting += 1
-        if kind == "object":
-            members = ObjectWalk(self, special, wanted, depth)
-            first = members.explore()
-            builder.cut |= members.cut
-            builder.starved |= members.starved
-            if first is not None:
-                write_object(builder, self.syntax, members, first)
-        else:
-            items = ArrayWalk(self, special, wanted, depth)
-            first = items.explore()
-            builder.cut |= items.cut
-            builder.starved |= items.starved
-            if first is not None:
-                write_array(builder, self.syntax, items, first)
-        self._nesting -= 1
+        try:
+            walk, first = self._walk(kind, special, wanted, depth)
+        finally:
+            self._nesting -= 1
+        if first is not None and isinstance(walk, ObjectWalk):
+            write_object(builder, self.syntax, walk, first)
+        elif first is not None and isinstance(walk, ArrayWalk):
+            write_array(builder, self.syntax, walk, first)
+
+    def _walk(
+        self, kind: Kind, special: tuple[Formula, ...], wanted: Wanted, depth: int
+    ) -> tuple[ObjectWalk | ArrayWalk, Situation | None]:
+        """The situations of objects or arrays; most are the same, however deep values nest."""
+        key = (kind, special, wanted.key)
+        known = self._walks.get(key)
+        if known is not None and known[0].deepened(depth):
+            return known
+        make = ObjectWalk if kind == "object" else ArrayWalk
+        walk = make(self, special, wanted, depth)
+        found = self._walks[key] = (walk, walk.explore())
+        return found
 
     def _scalar(
         self, kind: Kind, builder: Builder, special: tuple[Formula, ...], wanted: Wanted
@@ -168,22 +192,36 @@ class Machine:
             for text, value in ((b"true", True), (b"false", False)):
                 self._literal(builder, text, special, wanted, partial(_is, value))
         elif kind == "number":
-            leaf = self._leaf(special, wanted, numbers, _number_leaf)
+            leaf = self._leaf(special, wanted, numbers, sure_numbers, _number_leaf)
             if leaf is not None:
                 builder.join(0, leaf, tuple(map(builder.exit, leaf.labels)))
         else:
-            leaf = self._leaf(special, wanted, texts, self._text_leaf)
+            leaf = self._string(special, wanted)
             if leaf is not None:
                 quote = self.syntax.quote
                 exits = tuple(builder.before(quote, builder.exit(one)) for one in leaf.labels)
                 builder.chain(0, quote, builder.leaf(leaf, exits))
 
+    def _string(self, special: tuple[Formula, ...], wanted: Wanted) -> Leaf | None:
+        return self._leaf(special, wanted, texts, self._sure_texts, self._text_leaf)
+
+    def _sure_texts(self, formula: Formula) -> TextSet:
+        """The texts that surely fulfil a formula; only shorter ones if these are too many."""
+        try:
+            return sure_texts(formula)
+        except SchemaTooLarge:
+            self.marks |= Marks.GENEROUS
+            short = sure_texts(formula, TextSet.lengths(0, self.effort.longest))
+            if short.empty:
+                raise
+            return short
+
     def _text_leaf(self, queries: tuple[Between[TextSet], ...]) -> Leaf:
         leaf = text_leaf(queries, self.syntax)
-        if leaf.states <= _COUNTING * self.longest or len(queries) != 1:
+        if leaf.states <= _COUNTING * self.effort.longest or len(queries) != 1:
             return leaf
-        self.generous = True
-        short = queries[0].inner & TextSet.lengths(0, self.longest)
+        self.marks |= Marks.GENEROUS
+        short = queries[0].inner & TextSet.lengths(0, self.effort.longest)
         return leaf if short.empty else text_leaf((Between.exactly(short),), self.syntax)
 
     def _literal(
@@ -203,15 +241,15 @@ class Machine:
         special: tuple[Formula, ...],
         wanted: Wanted,
         fold: Callable[[Formula], Any],
+        sure: Callable[[Formula], Any],
         make: Callable[[tuple[Any, ...]], Leaf],
     ) -> Leaf | None:
         """The leaf of all texts with a wanted label, labelled with the truths of the formulas."""
         asked = {formula: None for formula in special if settled(formula) is None}
         if len(asked) == len(special) == 1 and wanted.is_only(YES):
-            inner = fold(special[0]).inner  # whatever else may be true of others need not be told
-            return make((Between.exactly(inner),)).renamed(
-                lambda label: label if label == YES else None
-            )
+            # whatever else may be true of others need not be told
+            leaf = make((Between.exactly(sure(special[0])),))
+            return leaf.renamed(lambda label: label if label == YES else None)
         leaf = make(tuple(map(fold, asked)))
 
         def name(label: Label) -> Label | None:
@@ -239,7 +277,7 @@ class Machine:
                     f"the schema allows other values than strings ({kind!r}), so its quotes can't "
                     "be left off"
                 )
-        return self._leaf((self._specialised(asked, "string"),), wanted, texts, self._text_leaf)
+        return self._string((self._specialised(asked, "string"),), wanted)
 
     def listed(self, formulas: Sequence[Formula], limit: int, depth: int) -> tuple[Formula, ...]:
         """Formulas for each of the values that the given ones allow, if these are at most `limit`.
@@ -274,7 +312,7 @@ class Machine:
 
     def _recursive(self, formulas: Sequence[Formula]) -> bool:
         """Whether values nest in themselves, or nothing is said of them."""
-        if not formulas or self.all_nesting:
+        if not formulas or self.effort.all_nesting:
             return True
         places = [atom.place for formula in formulas for atom in atoms(formula)
                   if isinstance(atom, Reference)]  # fmt: skip

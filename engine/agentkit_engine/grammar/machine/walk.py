@@ -8,23 +8,27 @@ wanted label is dropped before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentkit_engine.errors import SchemaTooLarge
 from agentkit_engine.grammar.formula import (
     AllOf,
+    AnyOf,
     Contains,
     Covered,
     Formula,
     Items,
     Members,
     Unique,
+    all_of,
+    any_of,
     evaluate,
 )
 from agentkit_engine.grammar.leaf import Label
-from agentkit_engine.grammar.machine.block import Block
+from agentkit_engine.grammar.machine.block import Block, Marks
 from agentkit_engine.grammar.machine.judgement import (
     Bounds,
     Wanted,
@@ -44,8 +48,7 @@ __all__ = ["Move", "Situation", "Trackers", "Walk", "Way"]
 _SITUATION_BUDGET = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):  # a tuple: it is hashed all the time
     """position: where in the value. open: the numbers of the formulas left to decide.
 
     states: what open atoms have seen, (number of the atom, its state), where it isn't the first.
@@ -76,6 +79,7 @@ class Way:
 
     key: Hashable
     children: tuple[Formula, ...]
+    wanted: Wanted
     block: Block
     targets: Mapping[Label, Situation]
 
@@ -86,11 +90,16 @@ class Trackers:
     def __init__(self, formulas: tuple[Formula, ...], wanted: Wanted) -> None:
         self.wanted = wanted
         self.atoms = list(dict.fromkeys(atom for formula in formulas for atom in atoms(formula)))
-        self._number = {atom: number for number, atom in enumerate(self.atoms)}
+        self._number = {
+            atom: self._origin(atom) if isinstance(atom, Covered) else number
+            for number, atom in enumerate(self.atoms)
+        }
         self._formulas: list[Formula] = []
         self._formula_number: dict[Formula, int] = {}
         self._open_atoms: dict[tuple[int, ...], frozenset[int]] = {}
         self._vital: dict[int, frozenset[int]] = {}
+        self._inside: dict[Formula, frozenset[int]] = {}
+        self._settled: dict[Hashable, tuple[int, ...]] = {}
         self._hopes: dict[tuple[tuple[int, ...], frozenset[tuple[int, Any]]], bool] = {}
         self._one_must_hold = wanted.is_only((Truth.YES,))
         self.first = tuple(map(self._intern, formulas))
@@ -101,11 +110,12 @@ class Trackers:
             self._formulas.append(formula)
             for atom in atoms(formula):
                 if atom not in self._number:  # coverage whose guards are partly decided
+                    assert isinstance(atom, Covered)
                     self._number[atom] = self._origin(atom)
         return found
 
-    def _origin(self, atom: Formula) -> int:
-        assert isinstance(atom, Covered)
+    def _origin(self, atom: Covered) -> int:
+        """The first statement of the same coverage: what it follows depends on no guard."""
         reaches = [reach for _, reach in atom.branches]
         return next(
             number
@@ -119,9 +129,8 @@ class Trackers:
         """The atoms that the open formulas still depend on."""
         found = self._open_atoms.get(open_)
         if found is None:
-            found = self._open_atoms[open_] = frozenset(
-                self._number[atom] for one in open_ for atom in atoms(self._formulas[one])
-            )
+            inside = (self._atoms_inside(self._formulas[one]) for one in open_)
+            found = self._open_atoms[open_] = frozenset[int]().union(*inside)
         return found
 
     def situation(
@@ -132,24 +141,51 @@ class Trackers:
         decided: Mapping[int, Truth],
     ) -> Situation | None:
         """The situation after some atoms were decided; None where no wanted label is in reach."""
-        if self._one_must_hold:
-            vital = self._vital_atoms(open_[0])
-            if any(truth != Truth.YES and atom in vital for atom, truth in decided.items()):
-                return None
         if decided:
-
-            def known(atom: Formula) -> Formula | None:
-                truth = decided.get(self._number[atom])
-                return None if truth is None else constant(truth)
-
-            open_ = tuple(self._intern(reduced(self._formulas[one], known)) for one in open_)
-            relevant = self.relevant(open_)
-            states = {atom: state for atom, state in states.items() if atom in relevant}
+            if self._one_must_hold:
+                vital = self._vital_atoms(open_[0])
+                if any(truth != Truth.YES and atom in vital for atom, truth in decided.items()):
+                    return None
+            open_ = self._after(open_, decided)
+            if states:
+                relevant = self.relevant(open_)
+                states = {atom: state for atom, state in states.items() if atom in relevant}
         found = Situation(position, open_, frozenset(states.items()))
         key = (open_, found.states)
         if key not in self._hopes:
             self._hopes[key] = self._hopeful(open_, states)
         return found if self._hopes[key] else None
+
+    def _after(self, open_: tuple[int, ...], decided: Mapping[int, Truth]) -> tuple[int, ...]:
+        """The formulas that are open after some atoms were decided."""
+        key = (open_, frozenset(decided.items()))
+        found = self._settled.get(key)
+        if found is None:
+            found = tuple(
+                self._intern(self._reduced(self._formulas[one], decided)) for one in open_
+            )
+            self._settled[key] = found
+        return found
+
+    def _reduced(self, formula: Formula, decided: Mapping[int, Truth]) -> Formula:
+        def known(atom: Formula) -> Formula | None:
+            truth = decided.get(self._number[atom])
+            return None if truth is None else constant(truth)
+
+        if not isinstance(formula, AllOf | AnyOf):
+            return reduced(formula, known)
+        parts = [  # of many parts few are touched
+            part if self._atoms_inside(part).isdisjoint(decided) else reduced(part, known)
+            for part in formula.parts
+        ]
+        return all_of(*parts) if isinstance(formula, AllOf) else any_of(*parts)
+
+    def _atoms_inside(self, formula: Formula) -> frozenset[int]:
+        found = self._inside.get(formula)
+        if found is None:
+            found = frozenset(self._number[atom] for atom in atoms(formula))
+            self._inside[formula] = found
+        return found
 
     def _vital_atoms(self, open_: int) -> frozenset[int]:
         """The atoms without which a formula fails, each by itself."""
@@ -205,12 +241,18 @@ class Walk:
     ) -> None:
         self.machine = machine
         self.depth = depth
-        self.cut = False
-        self.starved = False
+        self.marks = Marks.NONE
         self.differing = False  # whether items must differ though nothing here sees to it
         self.trackers = Trackers(formulas, wanted)
         self.closing: dict[Situation, Label] = {}
         self.ways: dict[Situation, list[Way]] = {}
+        self.passing: dict[Situation, Situation] = {}
+        self._found: dict[tuple[tuple[Formula, ...], object], tuple[Wanted, Block]] = {}
+
+    def mark(self, mark: Marks) -> None:
+        """Notes what holds of this object or array, whatever is inside."""
+        self.marks |= mark
+        self.machine.marks |= mark
 
     def begin(self) -> Situation | None:
         """The situation before the first piece."""
@@ -219,6 +261,10 @@ class Walk:
     def moves(self, situation: Situation) -> Iterable[Move]:
         """What may come next."""
         raise NotImplementedError
+
+    def passes(self, situation: Situation) -> Situation | None:
+        """The situation whose moves may come as well, for some of the pieces are passed over."""
+        return None
 
     def closes(self, situation: Situation) -> bool:
         """Whether the value may end here, whatever that makes of it."""
@@ -236,44 +282,81 @@ class Walk:
                 label = self.trackers.label(situation)
                 if label in self.trackers.wanted:
                     self.closing[situation] = label
+            targets: list[Situation] = []
             for move in self.moves(situation):
                 way = self._way(move)
                 self.ways[situation].append(way)
-                for target in way.targets.values():
-                    if target not in self.ways:
-                        self.ways[target] = []
-                        order.append(target)
+                targets += way.targets.values()
+            further = self.passes(situation)
+            if further is not None:
+                self.passing[situation] = further
+                targets.append(further)
+            for target in targets:
+                if target not in self.ways:
+                    self.ways[target] = []
+                    order.append(target)
             if len(order) > _SITUATION_BUDGET:
                 raise SchemaTooLarge(len(order), _SITUATION_BUDGET, "situations in one value")
-            self.machine.check_time()
+            self.machine.check()
         self._keep(self._live())
         return first if first in self.ways else None
 
     def _way(self, move: Move) -> Way:
+        @cache
+        def after(label: Label) -> Situation | None:
+            self.machine.check()  # one step may take long: formulas are long
+            return move.after(label)
+
         if move.certain:
             wanted = Wanted.all_true(len(move.children))
         else:
-            useful = lambda label: move.after(label) is not None  # noqa: E731
-            wanted = Wanted.such_that(len(move.children), useful)
-        block = self.machine.block(move.children, wanted, self.depth)
-        self.cut |= block.cut
-        self.starved |= block.starved
-        targets = {label: move.after(label) for label in block.exits}
+            wanted = Wanted.such_that(len(move.children), lambda label: after(label) is not None)
+        block = self._asked_for(move.children, wanted)
+        targets = {label: after(label) for label in block.exits}
         return self._narrowed(
             Way(
                 move.key,
                 move.children,
+                wanted,
                 block,
                 {label: target for label, target in targets.items() if target is not None},
             )
         )
+
+    def _asked_for(self, children: tuple[Formula, ...], wanted: Wanted) -> Block:
+        """The block of a move; what it turned out to hold is remembered."""
+        block = self.machine.block(children, wanted, self.depth)
+        self._found[children, wanted.key] = (wanted, block)
+        return block
+
+    def deepened(self, depth: int) -> bool:
+        """Puts in blocks of another depth; False if the situations would then be others."""
+        self.depth = depth
+        self.machine.marks |= self.marks
+        for (children, _), (wanted, before) in list(self._found.items()):
+            if self._asked_for(children, wanted).exits.keys() != before.exits.keys():
+                return False
+        block = self.machine.block
+        self.ways = {
+            situation: [replace(way, block=block(way.children, way.wanted, depth)) for way in ways]
+            for situation, ways in self.ways.items()
+        }
+        return True
 
     def _narrowed(self, way: Way) -> Way:
         """The way with a block that has no other values than those that lead on."""
         if len(way.targets) == len(way.block.exits) or not way.targets:
             return way
         wanted = Wanted(frozenset(way.targets))
-        return replace(way, block=self.machine.block(way.children, wanted, self.depth))
+        block = self.machine.block(way.children, wanted, self.depth)
+        return replace(way, wanted=wanted, block=block)
+
+    def offered(self, situation: Situation) -> Iterator[Way]:
+        """All that may come next, what further situations offer included."""
+        found: Situation | None = situation
+        while found is not None:
+            yield from self.ways[found]
+            found = self.passing.get(found)
 
     def _live(self) -> set[Situation]:
         """The situations from which a closing one can be reached."""
@@ -282,6 +365,8 @@ class Walk:
             for way in ways:
                 for target in way.targets.values():
                     before.setdefault(target, []).append(situation)
+        for situation, further in self.passing.items():
+            before.setdefault(further, []).append(situation)
         queue = list(self.closing)
         live = set(queue)
         for situation in queue:
@@ -301,3 +386,4 @@ class Walk:
             for situation, ways in self.ways.items()
             if situation in live
         }
+        self.passing = {one: to for one, to in self.passing.items() if to in live}

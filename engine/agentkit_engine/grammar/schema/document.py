@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import unquote, urldefrag, urljoin
 
-from agentkit_engine.errors import TemplateError, UnsupportedSchema
+from agentkit_engine.errors import SchemaTooLarge, TemplateError, UnsupportedSchema
 from agentkit_engine.grammar.schema.drafts import (
     POSITIONS,
     Draft,
@@ -28,6 +28,9 @@ __all__ = ["Document", "Place"]
 _VALIDATION = "https://json-schema.org/draft/2020-12/vocab/validation"
 _RECURSIVE = ""
 """Stands for `$recursiveAnchor` among the dynamic anchors, as no name is empty."""
+
+
+_MAX_SCHEMAS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Document:
         self._resources: dict[str, Place] = {}
         self._anchors: dict[tuple[str, str], Place] = {}
         self._dynamic: dict[str, set[str]] = {}
+        self._twice: set[str] = set()  # names that two anchors of one resource have
         self._draft = draft or Draft.DRAFT2020
         for uri, contents in self._given.items():
             self._crawl(uri, contents)
@@ -160,6 +164,9 @@ class Document:
         dynamic = None
         if not fragment or fragment.startswith("/"):
             found = self._walk(resource, _segments(fragment))
+        elif fragment in self._twice:
+            why = f"{reference!r} may lead to several schemas, which have the same anchor"
+            raise UnsupportedSchema(keyword, place.where, why)
         else:
             found = self._anchors.get((resource.base, fragment))
             dynamic = fragment if fragment in self._dynamic.get(resource.base, ()) else None
@@ -231,9 +238,12 @@ class Document:
             return self._resources.setdefault(uri, outer)
         root = self._stepped(outer, cast("Mapping[str, Any]", contents), "")
         self._resources[uri] = root
-        waiting = [root]
+        waiting, seen = [root], 0
         while waiting:
             place = waiting.pop()
+            seen += 1
+            if seen > _MAX_SCHEMAS:
+                raise SchemaTooLarge(seen, _MAX_SCHEMAS, "schemas in one document")
             schema = cast("Mapping[str, Any]", place.schema)
             self._note(place, schema)
             for path, inner in subschemas(schema):
@@ -253,7 +263,9 @@ class Document:
         for keyword in ("$anchor", "$dynamicAnchor"):
             anchor = schema.get(keyword)
             if isinstance(anchor, str) and place.draft >= Draft.DRAFT2019:
-                self._anchors.setdefault((place.base, anchor), place)
+                known = self._anchors.setdefault((place.base, anchor), place)
+                if known.where != place.where:
+                    self._twice.add(anchor)
                 if keyword == "$dynamicAnchor":
                     self._dynamic.setdefault(place.base, set()).add(anchor)
         if _recursive(place):

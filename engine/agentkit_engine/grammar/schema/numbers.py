@@ -78,7 +78,7 @@ def _side(bound: Any, *, excluded: bool, above: bool) -> Between[NumberSet]:
 
 def _multiple_of(node: Node) -> Formula:
     divisor = node.number("multipleOf")
-    if divisor <= 0 or not math.isfinite(divisor):
+    if divisor <= 0 or divisor == math.inf:
         raise node.refuse("multipleOf", f"{divisor!r} is no divisor; it needs a number above 0")
     return NumberIn(multiples_between(divisor))
 

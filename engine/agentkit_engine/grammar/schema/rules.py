@@ -125,7 +125,7 @@ class Node:
     def number(self, keyword: str) -> Any:
         """The value of a keyword that bounds numbers; it may be infinite."""
         value = self.schema[keyword]
-        if not is_number(value) or math.isnan(value):
+        if not is_number(value) or value != value:  # only NaN differs from itself
             raise self.refuse(keyword, f"{value!r} is no number")
         return value
 

@@ -115,8 +115,8 @@ _LIMITS = {  # RFC 5321 allows 64 characters before the `@`; 63 behind it are wi
     "idn-hostname": _SHORT_HOST,
 }
 _NECESSARY = {  # what no reader takes for the format lacks this; all others may be taken for it
-    "email": ".*@.*",
-    "idn-email": ".*@.*",
+    "email": "[^@]*@(?:[^@]|@)*",
+    "idn-email": "[^@]*@(?:[^@]|@)*",
     "ipv4": _IPV4,
     "ipv6": "[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*",
 }

@@ -177,9 +177,9 @@ class _Parser:
             terms: list[_Term] = []
             conditions: list[tuple[_Term, bool]] = []
             while self.at < len(self.pattern) and self.peek() not in {"|", ")"}:
-                ahead = [*self.look_ahead()] if top and terms and set(terms) == {_START} else []
-                conditions += ahead
-                if not ahead:
+                if top and self.at_look_ahead() and set(terms) == {_START}:
+                    conditions += self.look_ahead()
+                else:
                     terms.append(self.quantified())
             if conditions:
                 self.conditioned.append((_sequence(terms), conditions))
@@ -191,9 +191,12 @@ class _Parser:
             choice(option.sure for option in options), choice(option.maybe for option in options)
         )
 
+    def at_look_ahead(self) -> bool:
+        return self.pattern.startswith(("(?=", "(?!"), self.at)
+
     def look_ahead(self) -> Iterator[tuple[_Term, bool]]:
         """What the text must begin with (or must not), if anything is said of that here."""
-        while self.pattern.startswith(("(?=", "(?!"), self.at):
+        while self.at_look_ahead():
             wanted = self.pattern[self.at + 2] == "="
             self.at += 3
             ahead = self.inside()
