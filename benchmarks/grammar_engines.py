@@ -203,7 +203,9 @@ class _Xgrammar:
 
 ENGINES: Mapping[str, Callable[[Setting], Engine]] = {
     "ours": _Ours,
-    "ours (open)": lambda setting: _Ours(setting, order="any", open=True),
+    "ours (open)": lambda setting: _Ours(
+        setting, order="any", open=True, typical_states=60_000, max_states=400_000
+    ),
     "llguidance": _Llguidance,
     "xgrammar": _Xgrammar,
     "xgrammar (open)": lambda setting: _Xgrammar(setting, strict_mode=False),

@@ -8,7 +8,7 @@ and a strict automaton has no second item.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentkit_engine.grammar.formula import (
     Contains,
@@ -21,11 +21,9 @@ from agentkit_engine.grammar.formula import (
 from agentkit_engine.grammar.leaf import Label
 from agentkit_engine.grammar.machine.block import Marks
 from agentkit_engine.grammar.machine.judgement import Wanted, settled
+from agentkit_engine.grammar.machine.making import Maker
 from agentkit_engine.grammar.machine.walk import Move, Situation, Walk
 from agentkit_engine.grammar.truth import Truth
-
-if TYPE_CHECKING:
-    from agentkit_engine.grammar.machine.values import Machine
 
 __all__ = ["ArrayWalk"]
 
@@ -37,7 +35,7 @@ class ArrayWalk(Walk):
     """The items of one array, read one by one."""
 
     def __init__(
-        self, machine: Machine, formulas: tuple[Formula, ...], wanted: Wanted, depth: int
+        self, machine: Maker, formulas: tuple[Formula, ...], wanted: Wanted, depth: int
     ) -> None:
         super().__init__(machine, formulas, wanted, depth)
         self.last = max((_settles(atom) for atom in self.trackers.atoms), default=0)

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from agentkit_engine.grammar.formula import (
     AllOf,
@@ -28,15 +28,13 @@ from agentkit_engine.grammar.leaf import Label, Leaf
 from agentkit_engine.grammar.machine.block import Marks
 from agentkit_engine.grammar.machine.effort import LEAST_KEY_LIMIT, LEAST_NAMES
 from agentkit_engine.grammar.machine.judgement import Wanted, atoms, settled
+from agentkit_engine.grammar.machine.making import Maker
 from agentkit_engine.grammar.machine.walk import Move, Situation, Walk
 from agentkit_engine.grammar.text.characters import ALL, intersection
 from agentkit_engine.grammar.text.expression import one_of, repeat, sequence
 from agentkit_engine.grammar.text.sets import TextSet
 from agentkit_engine.grammar.text.writing import text_leaf
 from agentkit_engine.grammar.truth import Between, Truth
-
-if TYPE_CHECKING:
-    from agentkit_engine.grammar.machine.values import Machine
 
 __all__ = ["FreeKeys", "ObjectWalk"]
 
@@ -85,7 +83,7 @@ class ObjectWalk(Walk):
     """
 
     def __init__(
-        self, machine: Machine, formulas: tuple[Formula, ...], wanted: Wanted, depth: int
+        self, machine: Maker, formulas: tuple[Formula, ...], wanted: Wanted, depth: int
     ) -> None:
         said = [atom for formula in formulas for atom in atoms(formula)]
         self.demands, self.must, rest = _split(formulas, wanted)

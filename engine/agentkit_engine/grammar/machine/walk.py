@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from agentkit_engine.errors import SchemaTooLarge
 from agentkit_engine.grammar.formula import (
@@ -38,10 +38,8 @@ from agentkit_engine.grammar.machine.judgement import (
     reduced,
     settled,
 )
+from agentkit_engine.grammar.machine.making import Maker
 from agentkit_engine.grammar.truth import Truth
-
-if TYPE_CHECKING:
-    from agentkit_engine.grammar.machine.values import Machine
 
 __all__ = ["Move", "Situation", "Trackers", "Walk", "Way"]
 
@@ -237,7 +235,7 @@ class Walk:
     """The graph of situations of one object or array."""
 
     def __init__(
-        self, machine: Machine, formulas: tuple[Formula, ...], wanted: Wanted, depth: int
+        self, machine: Maker, formulas: tuple[Formula, ...], wanted: Wanted, depth: int
     ) -> None:
         self.machine = machine
         self.depth = depth
