@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -67,10 +69,23 @@ def schema_automaton(
     """
     said = schema_of(schema)
     document = Document(said if root is None else schema_of(root), documents=documents)
-    reader = Reader(document, options)
-    place = reader.root if root is None else reader.place(pointer)
     make = content_automaton if content_only else value_automaton
-    return make(reader, place, syntax_of(syntax))
+
+    def made(options: Options) -> ByteAutomaton:
+        reader = Reader(document, options)
+        place = reader.root if root is None else reader.place(pointer)
+        return make(reader, place, syntax_of(syntax))
+
+    try:
+        return made(options)
+    except UnsatisfiableSchema as error:
+        if not options.open:
+            with suppress(TemplateError):
+                made(replace(options, open=True))
+                hint = "but for values it doesn't speak of, which Options(open=True) writes"
+                why = f"{error.why}, {hint}" if error.why else hint
+                error = UnsatisfiableSchema(error.pointer, why)
+        raise error from None
 
 
 def compile_schema(

@@ -136,9 +136,11 @@ def _strict(
     flat = replace(few, all_nesting=True)
     tries: list[tuple[int, Effort, int | None]] = [(several, few, size)] if size <= _SMALL else []
     tries += [(1, few, size), (0, few, size)]
-    tries += [(many, one, None) for many in (0, 1, several) for one in (few, flat)]
+    lavish = replace(effort, key_limit=-1)  # some arrays must be counted far
+    tries += [(many, one, None) for one in (few, flat, lavish) for many in (0, 1, several)]
     for free_keys, how, budget in tries:
         machine = make(effort=how, free_keys=free_keys)
+        machine.lavish = budget is None
         if budget is not None:
             machine.budget = max(_SMALL, budget)
         try:

@@ -23,7 +23,8 @@ class Maker(Protocol):
     """Makes the blocks of one document, with a certain effort.
 
     free_keys: how many keys that no schema names an object may have at most, which are then kept
-    apart; None: any number, though they may repeat. marks: gathers what was met on the way. check:
+    apart; None: any number, though they may repeat. lavish: so many also where the schema doesn't
+    speak of them. marks: gathers what was met on the way. check:
     raises SchemaTooLarge once the time or memory allowed is used up.
     """
 
@@ -31,6 +32,7 @@ class Maker(Protocol):
     syntax: Syntax
     effort: Effort
     free_keys: int | None
+    lavish: bool
     marks: Marks
     check: Callable[[], None]
 

@@ -106,8 +106,9 @@ class ObjectWalk(Walk):
             self.mark(Marks.GENEROUS)
             self.open = len(self.names) <= machine.effort.most_names
         self._most_free = machine.free_keys
-        if machine.free_keys is not None and not offered and self.names:
-            self._most_free = min(machine.free_keys, 1)
+        sparing = machine.free_keys is not None and not machine.lavish
+        if sparing and not offered and self.names:
+            self._most_free = min(machine.free_keys or 0, 1)
         remembered = len(self.requiring) + len(self.must)
         wide = machine.options.order == "any" and machine.free_keys is None
         self.any_order = wide and remembered <= machine.effort.key_limit

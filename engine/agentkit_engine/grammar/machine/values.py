@@ -88,6 +88,7 @@ class Machine:
         self.options = reader.options
         self.effort = effort
         self.free_keys = free_keys
+        self.lavish = False  # free keys kept apart come also where the schema doesn't speak of them
         self.budget = reader.options.max_states
         self.barren: list[str] = []  # places of schemas that allow nothing, innermost first
         self.marks = Marks.NONE
