@@ -14,7 +14,6 @@ from functools import lru_cache, partial
 from typing import Any
 
 from agentkit_engine.errors import TemplateError, UnsatisfiableSchema
-from agentkit_engine.grammar.leaf import Leaf
 from agentkit_engine.grammar.machine.automaton import ByteAutomaton
 from agentkit_engine.grammar.machine.compilation import (
     content_automaton,
@@ -159,8 +158,8 @@ def compile_text(
 
 
 def _raw(texts: TextSet, vocabulary: Vocabulary, why: str) -> TokenAutomaton:
-    leaf: Leaf | None = text_leaf((Between.exactly(texts),), JSON, place="raw")
-    leaf = leaf.renamed(lambda label: label if all(label) else None) if leaf else None
+    every = text_leaf((Between.exactly(texts),), JSON, place="raw")
+    leaf = every.renamed(lambda label: label if all(label) else None)
     if leaf is None:
         raise UnsatisfiableSchema("", why)
     return lift(leaf_automaton(leaf), vocabulary)

@@ -5,7 +5,6 @@ Knows schemas and their automata over bytes. Must not know what keywords mean, o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
 from typing import Any, cast
@@ -18,6 +17,7 @@ from agentkit_engine.grammar.leaf import Leaf
 from agentkit_engine.grammar.machine.automaton import ByteAutomaton
 from agentkit_engine.grammar.machine.compilation import value_automaton
 from agentkit_engine.grammar.machine.enumeration import all_texts
+from agentkit_engine.grammar.machine.repetition import identity
 from agentkit_engine.grammar.readable import ReadableTexts
 from agentkit_engine.grammar.schema.document import Document
 from agentkit_engine.grammar.schema.options import Options
@@ -61,8 +61,8 @@ def sample_values(
             if len(found) == count or misses > _PATIENCE:
                 break
             value = syntax.loads(text)
-            misses = misses + 1 if _identity(value) in found else 0
-            found.setdefault(_identity(value), value)
+            misses = misses + 1 if identity(value) in found else 0
+            found.setdefault(identity(value), value)
     values = list(found.values())
     return values + [chance.choice(values) for _ in range(count - len(values))]
 
@@ -109,21 +109,6 @@ def _accepted(automaton: ByteAutomaton, draw: Callable[[], bytes]) -> Iterator[b
             failures = 0
         else:
             failures += 1
-
-
-def _identity(value: Any) -> str:
-    """The same for values that JSON Schema takes for equal: 1 and 1.0 are."""
-    return json.dumps(_plain(value), sort_keys=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _plain(member) for name, member in value.items()}
-    return value
 
 
 def random_text(automaton: ByteAutomaton, ahead: Ints, chance: Random, *, turns: int = 60) -> bytes:

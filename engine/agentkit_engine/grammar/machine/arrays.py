@@ -20,7 +20,7 @@ from agentkit_engine.grammar.formula import (
 )
 from agentkit_engine.grammar.leaf import Label
 from agentkit_engine.grammar.machine.block import Marks
-from agentkit_engine.grammar.machine.judgement import Wanted, settled
+from agentkit_engine.grammar.machine.judgement import Wanted, settled, told
 from agentkit_engine.grammar.machine.making import Maker
 from agentkit_engine.grammar.machine.walk import Move, Situation, Walk
 from agentkit_engine.grammar.truth import Truth
@@ -106,14 +106,14 @@ class ArrayWalk(Walk):
                 if index + 1 >= least:
                     decided[number] = Truth.YES
             case Items(_, _, value):
-                state = min(_truth(value, truths), states.get(number, Truth.YES))
+                state = min(told(value, truths), states.get(number, Truth.YES))
                 if state != Truth.YES:
                     states[number] = state
                 if state == Truth.NO:
                     decided[number] = Truth.NO
             case Contains(value, least):
                 count, doubt = states.get(number, (0, False))
-                truth = _truth(value, truths)
+                truth = told(value, truths)
                 states[number] = (count + (truth == Truth.YES), doubt or truth == Truth.UNKNOWN)
                 if states[number] == (0, False):
                     del states[number]
@@ -136,7 +136,7 @@ class ArrayWalk(Walk):
     ) -> bool:
         if self.differing:  # checked when the text is whole
             return True
-        which = [n for n, value in enumerate(self.listed) if _truth(value, truths) == Truth.YES]
+        which = [n for n, value in enumerate(self.listed) if told(value, truths) == Truth.YES]
         seen = states.get(number, frozenset())
         if isinstance(seen, Truth):
             return True
@@ -185,7 +185,7 @@ def _cover(
     states: dict[int, Any],
     decided: dict[int, Truth],
 ) -> None:
-    floor = _truth(covered.value, truths)
+    floor = told(covered.value, truths)
     if floor == Truth.YES:
         return
     covering: set[int] = set()
@@ -194,7 +194,7 @@ def _cover(
             if reach[0] <= index and (reach[1] is None or index < reach[1]):
                 covering.add(place)
             continue
-        truth = _truth(reach, truths)  # type: ignore[arg-type]  # of an array these are formulas
+        truth = told(reach, truths)  # type: ignore[arg-type]  # of an array these are formulas
         if truth == Truth.YES:
             covering.add(place)
         elif truth == Truth.UNKNOWN:
@@ -203,8 +203,3 @@ def _cover(
         decided[number] = Truth.NO
         return
     states[number] = states.get(number, frozenset()) | {(frozenset(covering), floor)}
-
-
-def _truth(value: Formula, truths: dict[Formula, Truth]) -> Truth:
-    known = settled(value)
-    return truths[value] if known is None else known

@@ -81,10 +81,7 @@ class ByteAutomaton:
             state = self.step(state, byte)
             if state < 0:
                 return False
-        if state >= self.skeleton:
-            state = self._exit(state)
-        whole = state >= 0 and bool(self.accepting[state])
-        return whole and not (self.repeats is not None and self.repeats(text))
+        return self.ends(state) and not (self.repeats is not None and self.repeats(text))
 
     def step(self, state: int, byte: int) -> int:
         """Where `byte` leads from a state, -1 if nowhere."""

@@ -6,6 +6,7 @@ closing bracket, or a separator and one more piece.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["write_array", "write_object"]
 
 
-class _Writer:
+class _Writer(ABC):
     """Writes one walk into a builder; situations become states when they are first led to."""
 
     def __init__(self, builder: Builder, syntax: Syntax, walk: Walk, closing: bytes) -> None:
@@ -82,9 +83,9 @@ class _Writer:
             self.builder.embed(way.block, self._values[key], exits)
         return self._values[key]
 
+    @abstractmethod
     def piece(self, state: int, situation: Situation) -> None:
         """Lets `state` go on with one member or item."""
-        raise NotImplementedError
 
 
 class _Items(_Writer):

@@ -6,7 +6,7 @@ Knows formulas. Must not know bytes. A statement about an object or array is dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from operator import is_
@@ -44,7 +44,7 @@ from agentkit_engine.grammar.formula import (
 from agentkit_engine.grammar.leaf import Label
 from agentkit_engine.grammar.truth import Truth
 
-__all__ = ["Wanted", "atoms", "bounds", "constant", "reduced", "settled", "specialised"]
+__all__ = ["Wanted", "atoms", "bounds", "constant", "reduced", "settled", "specialised", "told"]
 
 _KINDS_OF: dict[type, Kind] = {
     IsBoolean: "boolean", TextIn: "string", NumberIn: "number", Members: "object",
@@ -64,6 +64,12 @@ def settled(formula: Formula) -> Truth | None:
     if isinstance(formula, Constant):
         return Truth.YES if formula.holds else Truth.NO
     return Truth.UNKNOWN if isinstance(formula, Doubtful) else None
+
+
+def told(formula: Formula, truths: Mapping[Formula, Truth]) -> Truth:
+    """The truth of a constant, or what `truths` says of another formula."""
+    known = settled(formula)
+    return truths[formula] if known is None else known
 
 
 def reduced(formula: Formula, known: Callable[[Formula], Formula | None]) -> Formula:

@@ -27,7 +27,7 @@ from agentkit_engine.grammar.formula import (
 from agentkit_engine.grammar.leaf import Label, Leaf
 from agentkit_engine.grammar.machine.block import Marks
 from agentkit_engine.grammar.machine.effort import LEAST_KEY_LIMIT, LEAST_NAMES
-from agentkit_engine.grammar.machine.judgement import Wanted, atoms, settled
+from agentkit_engine.grammar.machine.judgement import Wanted, atoms, settled, told
 from agentkit_engine.grammar.machine.making import Maker
 from agentkit_engine.grammar.machine.walk import Move, Situation, Walk
 from agentkit_engine.grammar.text.characters import ALL, intersection
@@ -263,7 +263,7 @@ class ObjectWalk(Walk):
                 if count + 1 >= least:
                     decided[number] = Truth.YES
             case Members(_, value):
-                truth = max(~meant, _truth(value, truths))
+                truth = max(~meant, told(value, truths))
                 before = states.get(number, Truth.YES)
                 assert isinstance(before, Truth)
                 state = min(truth, before)
@@ -285,7 +285,7 @@ class ObjectWalk(Walk):
         states: dict[int, object],
         decided: dict[int, Truth],
     ) -> None:
-        floor = _truth(covered.value, truths)
+        floor = told(covered.value, truths)
         if floor == Truth.YES:
             return
         reached = [
@@ -391,8 +391,3 @@ def key_groups() -> tuple[TextSet, ...]:
         for low, high in pairwise(cuts)
     )
     return first | TextSet.of([""]), *others
-
-
-def _truth(value: Formula, truths: dict[Formula, Truth]) -> Truth:
-    known = settled(value)
-    return truths[value] if known is None else known

@@ -14,7 +14,7 @@ from agentkit_engine.errors import TemplateError
 from agentkit_engine.grammar.machine.automaton import ByteAutomaton
 from agentkit_engine.syntax import Syntax
 
-__all__ = ["repeats_itself"]
+__all__ = ["identity", "repeats_itself"]
 
 
 def repeats_itself(syntax: Syntax, automaton: Callable[[], ByteAutomaton], text: bytes) -> bool:
@@ -25,7 +25,7 @@ def repeats_itself(syntax: Syntax, automaton: Callable[[], ByteAutomaton], text:
     suspects: list[int] = []
 
     def note(start: int, items: list[Any]) -> None:
-        if len({_key(item) for item in items}) < len(items):
+        if len({identity(item) for item in items}) < len(items):
             suspects.append(start)
 
     try:
@@ -44,7 +44,7 @@ def _in_unique_array(automaton: ByteAutomaton, text: bytes, starts: list[int]) -
     return False
 
 
-def _key(value: Any) -> str:
+def identity(value: Any) -> str:
     """Equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
     return json.dumps(_plain(value), sort_keys=True)
 

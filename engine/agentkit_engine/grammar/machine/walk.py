@@ -8,6 +8,7 @@ wanted label is dropped before anything is written.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -231,7 +232,7 @@ class Trackers:
         return tuple(evaluate(self._formulas[one], truth) for one in situation.open)
 
 
-class Walk:
+class Walk(ABC):
     """The graph of situations of one object or array."""
 
     def __init__(
@@ -252,13 +253,13 @@ class Walk:
         self.marks |= mark
         self.machine.marks |= mark
 
+    @abstractmethod
     def begin(self) -> Situation | None:
         """The situation before the first piece."""
-        raise NotImplementedError
 
+    @abstractmethod
     def moves(self, situation: Situation) -> Iterable[Move]:
         """What may come next."""
-        raise NotImplementedError
 
     def passes(self, situation: Situation) -> Situation | None:
         """The situation whose moves may come as well, for some of the pieces are passed over."""
