@@ -329,7 +329,7 @@ def _schema(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 SCHEMAS = st.recursive(st.booleans() | _schema(st.booleans()), _schema, max_leaves=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(SCHEMAS, st.lists(VALUES, min_size=1, max_size=8))
 def test_random_schemas_write_exactly_their_values(schema: Any, values: list[Any]) -> None:
     """Never an invalid value; and, written openly, every valid one of a simple kind."""
