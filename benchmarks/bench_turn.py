@@ -2,7 +2,8 @@
 
 The peer reads the same prompt with the same model run causally and writes the same kind of call,
 one token a forward, greedily, with its cache, unconstrained (so it pays for no grammar). Times are
-medians over requests on this machine; the ratio is what carries over to others.
+medians over requests on this machine, behind the encoded prompt; the ratios are what carries over
+to others: the lattice's time to the model's, and a turn's to that of the peer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import platform
 import statistics
 import time
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -19,11 +21,16 @@ from rich.console import Console
 from rich.table import Table
 from transformers import DynamicCache
 
-from agentkit_engine import Engine
+from agentkit_engine import Decision, Engine, Options
 from agentkit_engine.prompt import render_prompt
 from agentkit_engine.training.evaluate import Case, cases, decide
 
 MOST_TOKENS = 128
+MODES: dict[str, Options] = {
+    "off": {"verify": "off"},
+    "rerank": {"verify": "rerank"},
+    "exact": {"verify": "exact"},
+}
 
 
 @torch.inference_mode()
@@ -62,41 +69,65 @@ def is_right(engine: Engine, case: Case, text: str) -> bool:
     return text == f"{dialect.call_open}{call['name']}{written.decode()}{dialect.call_close}"
 
 
-def measure(engine: Engine, name: str, count: int) -> list[str]:
-    """One line of the table: medians over `count` turns that call for a tool."""
+@dataclass(slots=True)
+class Measured:
+    """What one way of deciding took, turn by turn."""
+
+    decisions: list[Decision] = field(default_factory=list[Decision])
+    ratios: list[float] = field(default_factory=list[float])
+    right: int = 0
+
+    def line(self, name: str, mode: str) -> list[str]:
+        """One line of the table: medians over the turns; what is none of the phases is other."""
+        spent = [decision.timings for decision in self.decisions]
+        elapsed = [decision.elapsed for decision in self.decisions]
+        other = [
+            whole - one.denoise - one.verify - one.lattice
+            for whole, one in zip(elapsed, spent, strict=True)
+        ]
+        share = [one.lattice / (one.denoise + one.verify) for one in spent]
+        counts = [(decision.forwards, decision.passes) for decision in self.decisions]
+        return [
+            name,
+            mode,
+            _median([one.encode for one in spent]),
+            _median([one.denoise for one in spent]),
+            _median([one.verify for one in spent]),
+            _median([one.lattice for one in spent]),
+            _median(other),
+            f"{statistics.median(share):.0%}",
+            " + ".join(f"{statistics.mean(each):.1f}" for each in zip(*counts, strict=True)),
+            f"{statistics.median(self.ratios):.2f}",
+            f"{self.right / len(self.decisions):.0%}",
+        ]
+
+
+def _median(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.1f}"
+
+
+def measure(engine: Engine, name: str, count: int) -> list[list[str]]:
+    """Lines of the table, over `count` turns that call for a tool."""
     calling = (case for case in cases(name) if case.expected.get("tool_calls"))
-    ours: list[float] = []
-    encode: list[float] = []
-    lattice: list[float] = []
+    ours = {mode: Measured() for mode in MODES}
     theirs: list[float] = []
-    forwards: list[int] = []
-    right = [0, 0]
+    steps: list[int] = []
+    right = 0
     for case in islice(calling, count):
-        decision = decide(engine, case)
-        ours.append(decision.elapsed)
-        encode.append(decision.timings.encode)
-        lattice.append(decision.timings.lattice)
-        call = case.expected["tool_calls"][0]["function"]
-        right[0] += (decision.name, decision.value) == (call["name"], call["arguments"])
-        seconds, steps, text = left_to_right(engine, case)
+        seconds, forwards, text = left_to_right(engine, case)
         theirs.append(seconds)
-        forwards.append(steps)
-        right[1] += is_right(engine, case, text)
-    ratio = statistics.median(mine / peer for mine, peer in zip(ours, theirs, strict=True))
-
-    def median(seconds: list[float]) -> str:
-        return f"{statistics.median(seconds) * 1000:.1f}"
-
-    return [
-        name,
-        median(encode),
-        median(ours),
-        median(lattice),
-        median(theirs),
-        f"1 / {statistics.median(forwards):.0f}",
-        f"{ratio:.2f}",
-        f"{right[0] / count:.0%} / {right[1] / count:.0%}",
-    ]
+        steps.append(forwards)
+        right += is_right(engine, case, text)
+        call = case.expected["tool_calls"][0]["function"]
+        for mode, found in ours.items():
+            decision = decide(engine, case, **MODES[mode])
+            found.decisions.append(decision)
+            found.ratios.append(decision.elapsed / seconds)
+            made = [(one.name, one.arguments) for one in decision.calls]
+            found.right += made == [(call["name"], call["arguments"])]
+    peer = [name, "left to right", "", "", "", "", _median(theirs), ""]
+    peer += [f"{statistics.mean(steps):.1f}", "1", f"{right / count:.0%}"]
+    return [*(found.line(name, mode) for mode, found in ours.items()), peer]
 
 
 def main() -> None:
@@ -109,19 +140,23 @@ def main() -> None:
     engine = Engine.load(arguments.checkpoint)
     table = Table(
         "set",
-        "encode ms",
-        "turn ms",
-        "of it lattice",
-        "left to right ms",
-        "forwards",
+        "verify",
+        "encode",
+        "forward",
+        "passes",
+        "lattice",
+        "other",
+        "lattice / model",
+        "forwards + passes",
         "time ratio",
         "exact call",
         title=f"{platform.processor() or platform.machine()}, {arguments.threads} threads, "
-        f"{engine.runtime.denoiser.device}; medians of {arguments.count} turns; ours / peer",
+        f"{engine.runtime.denoiser.device}; ms, medians of {arguments.count} turns",
     )
     for name in ("shipped tools", "made-up tools, held-out words"):
-        table.add_row(*measure(engine, name, arguments.count))
-    Console(width=120).print(table)
+        for line in measure(engine, name, arguments.count):
+            table.add_row(*line)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Unpack
 
 import torch
 
-from agentkit_engine import Engine
-from agentkit_engine.denoise import Clock, Denoising, run_steps
-from agentkit_engine.denoisers import Prefix
+from agentkit_engine import Engine, Options
+from agentkit_engine.denoise import Clock, Denoising
+from agentkit_engine.denoisers import Denoiser, Prefix, Reading
 from agentkit_engine.forms import Form
+from agentkit_engine.settings import Settings
+from agentkit_engine.work import Work, run_alone
+
+PREFIX = Prefix((1,), None)
 
 
 class RandomDenoiser:
     """A denoiser that knows nothing: logits of any spread, the same for the same seed."""
 
     canvas_length, context_length, device = 48, 512, torch.device("cpu")
+    causal = False
 
     def __init__(self, vocab_size: int, *, spread: float, seed: int) -> None:
         self.vocab_size, self._spread = vocab_size, spread
@@ -29,9 +34,15 @@ class RandomDenoiser:
     def rewind(self, prefix: Prefix, length: int) -> Prefix | None:
         return None
 
+    def read(self, prefix: Prefix, rows: Sequence[Sequence[int]]) -> Reading:
+        raise AssertionError("nothing is verified here")
+
+    def nbytes(self, prefix: Prefix) -> int:
+        return 0
+
     def denoise(
         self,
-        prefix: Prefix,
+        prefix: Prefix | Sequence[Prefix],
         canvas: torch.Tensor,
         *,
         attend: torch.Tensor | None = None,
@@ -42,15 +53,35 @@ class RandomDenoiser:
         return self._spread * torch.randn(shape, generator=self._random)
 
 
+def random_denoiser(engine: Engine, seed: int) -> RandomDenoiser:
+    """Logits that say nothing, little or much, by the seed."""
+    size = engine.runtime.denoiser.vocab_size
+    return RandomDenoiser(size, spread=(0.5, 3.0, 12.0)[seed % 3], seed=seed)
+
+
+def denoising_of(engine: Engine, forms: Sequence[Form], **options: Unpack[Options]) -> Denoising:
+    """Rows of an engine, from its noise."""
+    settings = Settings(**options)
+    return Denoising(PREFIX, forms, noise=engine.runtime.noise, settings=settings, clock=Clock())
+
+
+def run(
+    denoising: Denoising, denoiser: Denoiser, *, on_step: Callable[[int], None] = lambda _: None
+) -> None:
+    """All steps of a denoising of which the first row is wanted."""
+
+    def told(done: int) -> Work[None]:
+        on_step(done)
+        yield from ()
+
+    run_alone(denoising.run(lambda: (0,), on_step=told), denoiser)
+
+
 def fill(
     engine: Engine, form: Form, *, seed: int, steps: int = 1
 ) -> tuple[Any, Denoising, RandomDenoiser]:
     """The value of a form filled from random logits."""
-    noise = RandomDenoiser(
-        engine.runtime.denoiser.vocab_size, spread=(0.5, 3.0, 12.0)[seed % 3], seed=seed
-    )
-    denoising = Denoising(
-        noise, Prefix((1,), None), [form], start=None, pad=0, seed=seed, clock=Clock()
-    )
-    run_steps(denoising, steps, wanted=lambda: (0,), on_step=lambda _: None, stop=lambda: None)
+    noise = random_denoiser(engine, seed)
+    denoising = denoising_of(engine, [form], seed=seed, steps=steps)
+    run(denoising, noise)
     return form.read(denoising.filled(0).tokens), denoising, noise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny import CONTROL_TOKENS, DIALECT, save_tiny_checkpoint, tiny_model, tiny_tokenizer
-from transformers import PreTrainedTokenizerBase
+from tiny_masked import (
+    SPECIAL,
+    Kind,
+    masked_model,
+    masked_tokenizer,
+    save_masked_checkpoint,
+    save_own_code_checkpoint,
+)
+from transformers import PreTrainedTokenizerBase, dynamic_module_utils
 from transformers.utils import logging as transformers_logging
 
 from agentkit_engine import checkpoint as checkpoint_room
 from agentkit_engine.checkpoint import Checkpoint, load_checkpoint
-from agentkit_engine.denoisers import DiffusionGemmaDenoiser
+from agentkit_engine.denoisers import MaskedDenoiser, denoiser_of
 from agentkit_engine.dialect import Dialect
 from agentkit_engine.errors import CheckpointError, EngineError
 from agentkit_engine.prompt import common_prefix_length, render_prompt
@@ -76,7 +85,7 @@ def test_a_saved_model_comes_back(tmp_path: Path) -> None:
     canvas = torch.arange(20)[None]
     before, after = (
         denoiser.denoise(denoiser.encode([5, 6, 7]), canvas)
-        for denoiser in map(DiffusionGemmaDenoiser, (model, loaded.model))
+        for denoiser in map(denoiser_of, (model, loaded.model))
     )
     torch.testing.assert_close(after, before)
 
@@ -194,6 +203,121 @@ def test_a_tokenizer_of_another_model_is_told(folder: Path) -> None:
 def test_a_device_that_is_not_there_is_told(tiny_folder: Path, device: str) -> None:
     with pytest.raises(EngineError, match=f"device {device!r} can't be used"):
         load_checkpoint(tiny_folder, device=device)
+
+
+# --- masked language models
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert"])
+def test_a_masked_language_model_is_loaded(tmp_path: Path, kind: Kind) -> None:
+    loaded = load_checkpoint(save_masked_checkpoint(tmp_path, kind), device="cpu")
+    assert type(loaded.model) is type(masked_model(kind))
+    assert isinstance(denoiser_of(loaded.model), MaskedDenoiser)
+    canvas = torch.arange(20)[None]
+    before, after = (
+        denoiser.denoise(denoiser.encode([5, 6, 7]), canvas)
+        for denoiser in map(denoiser_of, (masked_model(kind), loaded.model))
+    )
+    torch.testing.assert_close(after, before)
+
+
+def test_without_agentkit_json_it_writes_json_with_its_own_tokens(tmp_path: Path) -> None:
+    loaded = load_checkpoint(save_masked_checkpoint(tmp_path), device="cpu")
+    dialect, tokens = loaded.dialect, loaded.tokens
+    assert (dialect.syntax, dialect.layouts, dialect.start) == ("json", ("float",), "mask")
+    assert not dialect.shift
+    assert (tokens.mask, tokens.end, tokens.pad) == tuple(
+        SPECIAL.index(token) for token in ("[MASK]", "[SEP]", "[PAD]")
+    )
+    assert decode(loaded.tokenizer, tokens.call_open) == "call:"
+    assert tokens.call_close == (tokens.end,)
+    assert (tokens.filler, tokens.absent) == (None, None)
+
+
+def test_with_agentkit_json_it_writes_as_that_says(tmp_path: Path) -> None:
+    save_masked_checkpoint(tmp_path)
+    special = {"end": "[SEP]", "pad": "[PAD]", "call_open": "call:", "call_close": "[SEP]"}
+    dialect = Dialect(syntax="spaced", shift=True, **special)  # type: ignore[arg-type]
+    (tmp_path / "agentkit.json").write_text(dialect.to_json(), "utf-8")
+    assert load_checkpoint(tmp_path, device="cpu").dialect == dialect
+
+
+def test_special_tokens_it_needs_and_lacks_are_all_named(tmp_path: Path) -> None:
+    save_masked_checkpoint(tmp_path)
+    tokenizer = masked_tokenizer()
+    tokenizer.mask_token = tokenizer.sep_token = None
+    tokenizer.save_pretrained(tmp_path)
+    named = r"declares no token for mask, end \(eos or sep\); declare it in tokenizer_config.json"
+    with pytest.raises(CheckpointError, match=named):
+        load_checkpoint(tmp_path)
+    edit(tmp_path / "config.json", mask_token_id=SPECIAL.index("[MASK]"))
+    tokenizer.eos_token = "[SEP]"
+    tokenizer.save_pretrained(tmp_path)
+    assert load_checkpoint(tmp_path, device="cpu").dialect.mask == "[MASK]"
+
+
+def test_missing_weights_of_a_masked_language_model_are_told(tmp_path: Path) -> None:
+    save_masked_checkpoint(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    lost = next(name for name in weights if name.endswith("layer.1.attention.self.query.weight"))
+    kept = {name: weight for name, weight in weights.items() if name != lost}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks the weights .*layer\.1\.attention"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.fixture
+def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a model by its own code, and a place of one's own where such code is kept."""
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    return save_own_code_checkpoint(tmp_path / "own_code")
+
+
+def test_code_in_a_checkpoint_is_not_run_without_consent(own_code: Path) -> None:
+    with (own_code / "modeling_own.py").open("a") as code:
+        code.write("raise SystemExit('it was run')\n")
+    named = r"code of its own \(modeling_own.OwnModel\).* consent with trust_remote_code=True"
+    with pytest.raises(CheckpointError, match=named):
+        load_checkpoint(own_code)
+
+
+def test_code_in_a_checkpoint_is_run_with_consent(own_code: Path) -> None:
+    loaded = load_checkpoint(own_code, device="cpu", trust_remote_code=True)
+    assert type(loaded.model).__name__ == "OwnModel"
+    assert loaded.dialect.start == "mask"
+    assert not loaded.dialect.shift
+    denoiser = denoiser_of(loaded.model)
+    assert denoiser.denoise(denoiser.encode([5, 6]), torch.arange(9)[None]).isfinite().all()
+
+
+def test_code_that_fails_is_told(own_code: Path) -> None:
+    (own_code / "modeling_own.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(
+        CheckpointError, match=r"of checkpoint .* can't be loaded: .*nothing_of_this"
+    ):
+        load_checkpoint(own_code, trust_remote_code=True)
+
+
+def test_consent_runs_no_code_where_the_library_knows_the_model(tmp_path: Path) -> None:
+    save_masked_checkpoint(tmp_path)
+    edit(tmp_path / "config.json", auto_map={"AutoModelForMaskedLM": "modeling_own.OwnModel"})
+    (tmp_path / "modeling_own.py").write_text("raise SystemExit('it was run')\n")
+    for consent in (False, True):
+        load_checkpoint(tmp_path, device="cpu", trust_remote_code=consent)
+
+
+def test_code_of_a_tokenizer_is_not_run_without_consent(tmp_path: Path) -> None:
+    save_masked_checkpoint(tmp_path)
+    own = {"AutoTokenizer": [None, "tokenization_own.OwnTokenizer"]}
+    edit(tmp_path / "tokenizer_config.json", auto_map=own, tokenizer_class="OwnTokenizer")
+    (tmp_path / "tokenization_own.py").write_text("raise SystemExit('it was run')\n")
+    with suppress(CheckpointError):  # newer libraries read tokenizer.json by themselves
+        load_checkpoint(tmp_path, device="cpu")
+
+
+def test_models_known_to_be_shifted_are(own_code: Path) -> None:
+    edit(own_code / "config.json", model_type="Dream")
+    assert load_checkpoint(own_code, device="cpu", trust_remote_code=True).dialect.shift
 
 
 # --- the hub

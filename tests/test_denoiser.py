@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CANVAS_LENGTH, CONTEXT_LENGTH, VOCABULARY, tiny_model
 
-from agentkit_engine.denoisers import DiffusionGemmaDenoiser, Prefix, diffusion_gemma
+from agentkit_engine.denoisers import DiffusionGemmaDenoiser, Prefix, Reading, diffusion_gemma
+from agentkit_engine.denoisers.cache import Memory, layers_of, memory_of
 from agentkit_engine.errors import ContextTooLong, EngineError
 
 WINDOW = 8
@@ -136,7 +137,7 @@ def test_no_new_tokens_give_the_prefix_back() -> None:
 
 
 def test_a_prefix_holds_no_keys_out_of_the_window() -> None:
-    layers = NARROW.encode(ids(40).tolist()).memory.layers  # type: ignore[attr-defined]
+    layers = layers_of(memory_of(NARROW.encode(ids(40).tolist())).cache)
     held = [layer.keys.untyped_storage().nbytes() // layer.keys[0, :, 0].nbytes for layer in layers]
     assert held == [WINDOW - 1, WINDOW - 1, 40]
 
@@ -286,3 +287,236 @@ def test_rows_of_unlike_widths_get_what_each_gets_alone(
         first = denoiser.denoise(prefix, alone)
         assert_close(guess[row, :width], first[0])
         assert_close(again[row, :width], denoiser.denoise(prefix, alone, previous=first)[0])
+
+
+# --- rows of several prefixes
+
+
+def prefixes_of(denoiser: DiffusionGemmaDenoiser, *lengths: int) -> list[Prefix]:
+    return [denoiser.encode(ids(n, seed=n).tolist()) for n in lengths]
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("owners", "widths"),
+    [
+        pytest.param([0, 1, 2], [20, 20, 20], id="one row each"),
+        pytest.param([0, 1, 2], [20, 3, 11], id="one row each, of unlike widths"),
+        pytest.param([0, 0, 1, 1], [20, 20, 20, 20], id="two rows each"),
+        pytest.param([2, 0, 2, 1, 2], [4, 20, 9, 1, 20], id="mixed"),
+        pytest.param([1, 1, 1, 0], [5, 6, 7, 20], id="many behind one"),
+    ],
+)
+def test_rows_of_several_prefixes_get_what_each_gets_alone(
+    denoiser: DiffusionGemmaDenoiser, owners: list[int], widths: list[int]
+) -> None:
+    known = prefixes_of(denoiser, 30, WINDOW - 3, 1)
+    prefixes = [known[owner] for owner in owners]
+    canvas = ids(len(owners), 20, seed=1)
+    attend = torch.arange(20)[None] < torch.tensor(widths)[:, None]
+    first = denoiser.denoise(prefixes, canvas, attend=attend)
+    assert first.shape == (len(owners), 20, VOCABULARY)
+    second = denoiser.denoise(prefixes, canvas, attend=attend, previous=first)
+    for row, (prefix, width) in enumerate(zip(prefixes, widths, strict=True)):
+        alone = canvas[row : row + 1, :width]
+        guess = denoiser.denoise(prefix, alone)
+        assert_close(first[row, :width], guess[0])
+        assert_close(second[row, :width], denoiser.denoise(prefix, alone, previous=guess)[0])
+    if min(widths) == 20:
+        assert torch.equal(denoiser.denoise(prefixes, canvas), first)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 3 * WINDOW), min_size=1, max_size=4),
+    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 10)), min_size=1, max_size=6),
+)
+def test_any_mix_of_prefixes_and_widths_comes_to_the_same(
+    lengths: list[int], rows: list[tuple[int, int]]
+) -> None:
+    known = prefixes_of(NARROW, *lengths)
+    prefixes = [known[owner % len(known)] for owner, _ in rows]
+    canvas = ids(len(rows), 10, seed=1)
+    attend = torch.arange(10)[None] < torch.tensor([width for _, width in rows])[:, None]
+    together = NARROW.denoise(prefixes, canvas, attend=attend)
+    for row, (prefix, (_, width)) in enumerate(zip(prefixes, rows, strict=True)):
+        assert_close(together[row, :width], NARROW.denoise(prefix, canvas[[row], :width])[0])
+
+
+def test_one_prefix_given_for_each_row_is_one_prefix() -> None:
+    prefix, canvas = WIDE.encode(ids(30).tolist()), ids(3, 12, seed=1)
+    assert torch.equal(WIDE.denoise([prefix] * 3, canvas), WIDE.denoise(prefix, canvas))
+
+
+def test_too_few_prefixes_are_told() -> None:
+    with pytest.raises(EngineError, match="3 rows came with 2 prefixes; give one for all or one"):
+        WIDE.denoise(prefixes_of(WIDE, 4, 5), ids(3, 12))
+
+
+def test_padding_takes_no_room() -> None:
+    prefixes = prefixes_of(WIDE, CONTEXT_LENGTH - 4, 3)
+    attend = torch.arange(12)[None] < torch.tensor([[4], [12]])
+    assert WIDE.denoise(prefixes, ids(2, 12), attend=attend).shape == (2, 12, VOCABULARY)
+    with pytest.raises(ContextTooLong):
+        WIDE.denoise(prefixes, ids(2, 12))
+
+
+def test_the_caches_of_the_same_prefixes_are_stacked_once() -> None:
+    denoiser, canvas = DiffusionGemmaDenoiser(tiny_model(window=WINDOW)), ids(3, 12, seed=1)
+    first, second, third = prefixes_of(denoiser, 20, 3, 9)
+    denoiser.denoise([first, second, second], canvas)
+    stacked = denoiser._stack._cache
+    assert stacked is not None
+    before = [layer.keys.clone() for layer in layers_of(stacked)]
+    denoiser.denoise(first, canvas)
+    denoiser.denoise([first, first, second], canvas)
+    assert denoiser._stack._cache is stacked
+    assert all(
+        torch.equal(layer.keys, keys)
+        for layer, keys in zip(layers_of(stacked), before, strict=True)
+    )
+    denoiser.denoise([first, second, third], canvas)
+    assert denoiser._stack._cache is not stacked
+    del third
+    assert denoiser._stack._cache is None
+
+
+# --- reading
+
+
+def causal_logits(denoiser: DiffusionGemmaDenoiser, tokens: list[int]) -> torch.Tensor:
+    """Next-token logits [n, V] of a plain causal forward, the model's own masks and head."""
+    model: Any = denoiser._model
+    with torch.no_grad():
+        states = model.model.encoder(
+            input_ids=torch.tensor([tokens]), attention_mask=torch.ones(1, len(tokens))
+        ).last_hidden_state
+        cap = model.config.text_config.final_logit_softcapping
+        logits: torch.Tensor = cap * torch.tanh(model.lm_head(states)[0] / cap)
+    return logits
+
+
+def assert_reads(
+    denoiser: DiffusionGemmaDenoiser, reading: Reading, row: int, before: list[int], own: list[int]
+) -> None:
+    """A row's logits, and its prefixes of every length, are those of encoding from scratch."""
+    logits = reading.logits(row)
+    assert logits.shape == (len(own) + 1, VOCABULARY)
+    assert logits.dtype == torch.float32
+    assert_close(logits, causal_logits(denoiser, before + own)[len(before) - 1 :])
+    canvas = ids(2, 6, seed=9)
+    for length in {0, len(own) // 2, len(own)}:
+        got = reading.prefix(row, length)
+        assert got is not None
+        assert got.tokens == (*before, *own[:length])
+        scratch = denoiser.encode(before + own[:length])
+        assert_close(denoiser.denoise(got, canvas), denoiser.denoise(scratch, canvas))
+        for layer, other in zip(
+            layers_of(memory_of(got).cache), layers_of(memory_of(scratch).cache), strict=True
+        ):
+            assert layer.keys.shape == other.keys.shape
+            assert layer.get_seq_length() == other.get_seq_length()
+        further = denoiser.encode([7, 8, 9], prefix=got)
+        expected = denoiser.encode([*before, *own[:length], 7, 8, 9])
+        assert_close(denoiser.denoise(further, canvas), denoiser.denoise(expected, canvas))
+
+
+@everywhere
+@pytest.mark.parametrize("past", [1, WINDOW - 2, WINDOW, 30])
+def test_reading_is_a_causal_forward_from_scratch(
+    denoiser: DiffusionGemmaDenoiser, past: int
+) -> None:
+    before = ids(past).tolist()
+    rows = [ids(n, seed=n).tolist() for n in (5, 1, 2 * WINDOW, 0, 5)]
+    reading = denoiser.read(denoiser.encode(before), rows)
+    for row, own in enumerate(rows):
+        assert_reads(denoiser, reading, row, before, own)
+    whole = reading.prefix(2)
+    assert whole is not None
+    assert whole.tokens == (*before, *rows[2])
+
+
+@everywhere
+def test_readings_can_be_read_on(denoiser: DiffusionGemmaDenoiser) -> None:
+    before, first, second = (ids(n, seed=n).tolist() for n in (12, 6, 7))
+    prefix = denoiser.read(denoiser.encode(before), [second, first]).prefix(1)
+    assert prefix is not None
+    assert_reads(denoiser, denoiser.read(prefix, [second]), 0, before + first, second)
+
+
+@pytest.mark.parametrize("length", [1, 5, WINDOW - 2])
+@pytest.mark.parametrize("denoiser", [WIDE, NARROW])
+def test_a_rewound_prefix_is_read_behind(denoiser: DiffusionGemmaDenoiser, length: int) -> None:
+    tokens = ids(WINDOW - 1).tolist()
+    prefix = denoiser.rewind(denoiser.encode(tokens), length)
+    assert prefix is not None
+    rows = [ids(n, seed=n).tolist() for n in (4, 0, 2 * WINDOW)]
+    reading = denoiser.read(prefix, rows)
+    for row, own in enumerate(rows):
+        assert_reads(denoiser, reading, row, tokens[:length], own)
+    again = reading.prefix(0, 0)  # and now it knows what follows it
+    assert again is not None
+    assert memory_of(again).state is not None
+
+
+def test_a_row_of_nothing_needs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = ids(9).tolist()
+    prefix, expected = WIDE.encode(tokens), causal_logits(WIDE, tokens)
+    monkeypatch.setattr(WIDE, "_encode", None)
+    reading = WIDE.read(prefix, [[]])
+    assert_close(reading.logits(0), expected[-1:])
+    assert reading.prefix(0) is prefix
+
+
+@everywhere
+def test_what_rows_begin_with_in_common_is_read_once(denoiser: DiffusionGemmaDenoiser) -> None:
+    before, stem = ids(12).tolist(), ids(WINDOW + 1, seed=1).tolist()
+    rows = [[*stem, 5, 6], stem, [*stem[:3], 5, 6], [*stem, 5, 6], [*stem, 5, 7], [6]]
+    reading = denoiser.read(denoiser.encode(before), rows)
+    assert len(reading._rows[0].run.states) == len(stem) + 2 + 2 + 1 + 1
+    for row, own in enumerate(rows):
+        assert_reads(denoiser, reading, row, before, own)
+
+
+@everywhere
+def test_many_rows_are_read_in_chunks(
+    denoiser: DiffusionGemmaDenoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, rows = ids(20).tolist(), [ids(n, seed=n).tolist() for n in (5, 0, 9, 2, 2, 0)]
+    prefix = denoiser.encode(before)
+    monkeypatch.setattr(diffusion_gemma, "_CHUNK", 7)
+    reading = denoiser.read(prefix, rows)
+    for row, own in enumerate(rows):
+        assert_reads(denoiser, reading, row, before, own)
+
+
+def test_a_reading_holds_no_copy_of_the_prefix() -> None:
+    prefix = WIDE.encode(ids(400).tolist())
+    reading = WIDE.read(prefix, [[5, 6], [7]])
+    assert all(
+        keys.untyped_storage().nbytes() < WIDE.nbytes(prefix) / 100
+        for row in reading._rows
+        for keys, _ in row.run.fresh
+    )
+
+
+def test_too_long_a_reading_is_told() -> None:
+    prefix = WIDE.encode([5] * (CONTEXT_LENGTH - 4))
+    with pytest.raises(ContextTooLong):
+        WIDE.read(prefix, [[5], [5] * 5])
+    with pytest.raises(EngineError, match="row 1 has 4 tokens; there is no prefix of 5"):
+        WIDE.read(prefix, [[5], [5] * 4]).prefix(1, 5)
+
+
+@everywhere
+def test_a_prefix_tells_its_size(denoiser: DiffusionGemmaDenoiser) -> None:
+    prefix = denoiser.encode(ids(40).tolist())
+    kept = WINDOW - 1 if denoiser is not WIDE else 40
+    layers, heads, head_dim, both, float32, state = 3, 2, 8, 2, 4, 32 * 4
+    a_token = heads * head_dim * both * float32
+    assert denoiser.causal
+    assert denoiser.nbytes(prefix) == a_token * (kept * (layers - 1) + 40) + state
+    rewound = WIDE.rewind(WIDE.encode(ids(40).tolist()), 1)
+    assert rewound is not None  # a view: the storage is the whole one
+    assert WIDE.nbytes(rewound) == a_token * layers * 40
+    assert isinstance(rewound.memory, Memory)

@@ -14,6 +14,11 @@ from agentkit_engine.grammar.schema.options import Options
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "schemas.md").read_text("utf-8")
+SNIPPETS = [
+    (page.name, snippet)
+    for page in sorted(DOCS.glob("*.md"))
+    for snippet in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +52,10 @@ def test_the_options_named_exist() -> None:
     for name in re.findall(r"Options\((\w+)=", PAGE):
         assert hasattr(Options(), name)
     assert Options().key_limit == int(re.search(r"`key_limit` keys \((\d+)\)", PAGE)[1])  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("page", "snippet"), SNIPPETS)
+def test_snippets_run_as_programs(page: str, snippet: str) -> None:
+    code = compile(snippet, page, "exec")
+    if not snippet.startswith("# needs"):
+        exec(code, {"__name__": "docs"})

@@ -6,11 +6,13 @@ The denoiser gives random logits, so whatever comes out is the work of pins, aut
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
 import pytest
-from fillings import RandomDenoiser, fill
+import torch
+from fillings import RandomDenoiser, denoising_of, fill, random_denoiser, run
 
 from agentkit_engine import (
     CanvasTooShort,
@@ -21,9 +23,9 @@ from agentkit_engine import (
     UnsupportedSchema,
 )
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.denoise import Clock, Denoising, run_steps
-from agentkit_engine.denoisers import Prefix
+from agentkit_engine.course import Held
 from agentkit_engine.layouts import Layout
+from agentkit_engine.work import run_alone
 
 TEXT = {"type": "string"}
 DIGIT = {"type": "integer", "minimum": -5, "maximum": 5}
@@ -96,7 +98,7 @@ def test_pins_hold_at_every_input_and_in_what_comes_out(engine: Engine) -> None:
     pinned = [(place, token) for place, token in enumerate(form.tokens) if token is not None]
     for seed in range(10):
         _, denoising, noise = fill(engine, form, seed=seed, steps=4)
-        assert 1 <= len(noise.seen) == denoising.forwards <= 4
+        assert 1 <= len(noise.seen) == denoising.steps <= 4
         for row in [*(canvas[0].tolist() for canvas in noise.seen), denoising.filled(0).tokens]:
             assert all(row[place] == token for place, token in pinned)
 
@@ -105,15 +107,14 @@ def test_every_draft_is_valid(engine: Engine) -> None:
     form = engine.runtime.forms.template(
         Template.json_schema(SCHEMAS["nested"]), layout="slots", width=None
     )
-    noise = RandomDenoiser(engine.runtime.denoiser.vocab_size, spread=3.0, seed=1)
-    denoising = Denoising(noise, Prefix((1,), None), [form], start=5, pad=0, seed=1, clock=Clock())
+    denoising = denoising_of(engine, [form], steps=5)
     drafts: list[Any] = []
 
     def on_step(done: int) -> None:
         if done:
             drafts.append(form.read(denoising.filled(0).tokens))
 
-    run_steps(denoising, 5, wanted=lambda: (0,), on_step=on_step, stop=lambda: None)
+    run(denoising, random_denoiser(engine, 1), on_step=on_step)
     assert len(drafts) == 5
     for draft in drafts:
         jsonschema.validate(draft, SCHEMAS["nested"])
@@ -123,13 +124,20 @@ def test_what_is_sure_is_accepted_and_pins_do_not_count(engine: Engine) -> None:
     form = engine.runtime.forms.template(
         Template.json_schema(SCHEMAS["weather"]), layout="slots", width=None
     )
+    denoising = denoising_of(engine, [form], steps=2)
     noise = RandomDenoiser(engine.runtime.denoiser.vocab_size, spread=0.5, seed=0)
-    denoising = Denoising(noise, Prefix((1,), None), [form], start=5, pad=0, seed=0, clock=Clock())
-    denoising.step()
+    run_alone(denoising.step(), noise)
+    entropies = denoising.filled(0).entropies
+    free = [place for place, token in enumerate(form.tokens) if token is None]
+    assert all(entropies[place] == 0 for place in range(form.width) if place not in free)
     assert denoising.renoise([0])
-    states = denoising.states(0, last=False)
-    assert states.count("settled") == 1  # of logits that say nothing, the one nearest to sure
-    assert states.count("pinned") == sum(token is not None for token in form.tokens)
+    settled = [k for k, state in enumerate(denoising.states(0, last=False)) if state == "settled"]
+    spent = sorted(entropies[place] for place in settled)
+    assert 1 <= len(settled) < len(free)
+    assert sum(spent[:-1]) <= 0.1  # by rising entropy, those before the last within the bound
+    assert max(spent) <= min(entropies[place] for place in free if place not in settled)
+    shown = denoising.canvas(0)
+    assert all(shown[place] == denoising.filled(0).tokens[place] for place in settled)
 
 
 def test_denoising_stops_as_soon_as_all_is_sure(engine: Engine) -> None:
@@ -137,12 +145,78 @@ def test_denoising_stops_as_soon_as_all_is_sure(engine: Engine) -> None:
         Template.json_schema(SCHEMAS["weather"]), layout="slots", width=None
     )
     sure = RandomDenoiser(engine.runtime.denoiser.vocab_size, spread=1e4, seed=0)
-    denoising = Denoising(
-        sure, Prefix((1,), None), [form], start=None, pad=0, seed=0, clock=Clock()
+    for steps in (9, "auto"):
+        denoising = denoising_of(engine, [form], steps=steps)
+        seen: list[int] = []
+        run(denoising, sure, on_step=seen.append)
+        assert (denoising.steps, seen) == (1, [0, 1])
+
+
+def test_a_draft_that_stays_the_same_and_is_nearly_certain_is_final(engine: Engine) -> None:
+    """Many positions, each nearly certain: together they pass the bound, and yet nothing moves."""
+    form = engine.runtime.forms.template(Template.text(40), layout="slots", width=None)
+    size = engine.runtime.denoiser.vocab_size
+    letter = engine.runtime.checkpoint.tokenizer.encode("a", add_special_tokens=False)[0]
+
+    class Certain(RandomDenoiser):
+        def denoise(self, prefix: Any, canvas: torch.Tensor, **rest: Any) -> torch.Tensor:
+            super().denoise(prefix, canvas, **rest)
+            logits = torch.zeros(*canvas.shape, size)
+            logits[..., letter] = 13.7  # about 0.004 nats a position
+            return logits
+
+    denoising = denoising_of(engine, [form], steps="auto")
+    run(denoising, Certain(size, spread=0.0, seed=0))
+    assert denoising.steps == 2
+
+
+def test_drafts_at_a_temperature_are_samples(engine: Engine) -> None:
+    form = engine.runtime.forms.template(
+        Template.choice(["red", "green", "blue"]), layout="slots", width=None
     )
-    seen: list[int] = []
-    run_steps(denoising, 9, wanted=lambda: (0,), on_step=seen.append, stop=lambda: None)
-    assert (denoising.forwards, seen) == (1, [0, 1])
+    flat = RandomDenoiser(engine.runtime.denoiser.vocab_size, spread=0.0, seed=0)
+
+    def drawn(seed: int, temperature: float | tuple[float, float]) -> str:
+        denoising = denoising_of(engine, [form], seed=seed, temperature=temperature)
+        run(denoising, flat)
+        return str(form.read(denoising.filled(0).tokens))
+
+    assert len({drawn(seed, 1.0) for seed in range(20)}) == 3
+    assert len({drawn(seed, 0.0) for seed in range(5)}) == 1
+    assert drawn(7, (0.8, 0.4)) == drawn(7, (0.8, 0.4))
+
+
+def test_pins_hold_against_the_argmax(engine: Engine) -> None:
+    """Canvas [10, 11, 12], pinned, and a model that wants 40 at the first position."""
+
+    class Stubborn(RandomDenoiser):
+        def denoise(self, prefix: Any, canvas: torch.Tensor, **rest: Any) -> torch.Tensor:
+            logits = super().denoise(prefix, canvas, **rest)
+            logits[:, 0, 40] = 1e4
+            return logits
+
+    form = engine.runtime.forms.template(Template.text(4), layout="slots", width=None)
+    form = replace(form, tokens=(10, 11, 12, *form.tokens[3:]))
+    region = replace(form.regions[0], start=3)
+    form = replace(form, regions=(region,))
+    denoising = denoising_of(engine, [form], steps=3)
+    stubborn = Stubborn(engine.runtime.denoiser.vocab_size, spread=1.0, seed=0)
+    run(denoising, stubborn)
+    assert denoising.filled(0).tokens[:3] == (10, 11, 12)
+    assert all(canvas[0, :3].tolist() == [10, 11, 12] for canvas in stubborn.seen)
+
+
+def test_held_tokens_hold_as_pins_do(engine: Engine) -> None:
+    form = engine.runtime.forms.template(Template.text(6), layout="slots", width=None)
+    letters = engine.runtime.checkpoint.tokenizer.encode("abc", add_special_tokens=False)
+    pins = dict(enumerate(letters))
+    for seed in range(5):
+        denoising = denoising_of(engine, [form], steps=4, seed=seed)
+        assert denoising.hold(0, (Held(pins),))
+        noise = random_denoiser(engine, seed)
+        run(denoising, noise)
+        for row in [*(canvas[0].tolist() for canvas in noise.seen), denoising.filled(0).tokens]:
+            assert list(row[: len(letters)]) == letters
 
 
 def test_the_same_seed_gives_the_same_filling(engine: Engine) -> None:
@@ -184,8 +258,8 @@ def test_the_choice_between_calls_is_a_distribution(engine: Engine) -> None:
         form = engine.runtime.forms.choice(("add", "add_item", "remove"), layout=layout)
         _, denoising, _ = fill(engine, form, seed=3)
         options = denoising.filled(0).options
-        assert len(options) == 4  # and none of them
-        assert sum(options) == pytest.approx(1)
+        assert [len(shares) for shares in options] == [4]  # and none of them
+        assert sum(options[0]) == pytest.approx(1)
 
 
 def test_a_canvas_too_short_says_how_many_tokens_it_needs(engine: Engine) -> None:
@@ -235,8 +309,6 @@ def test_an_optional_key_that_nothing_fits_is_always_absent(engine: Engine) -> N
 
 
 def test_a_layout_the_checkpoint_does_not_know_is_an_error(tiny_checkpoint: Checkpoint) -> None:
-    from dataclasses import replace
-
     stock = Engine(
         replace(tiny_checkpoint, dialect=replace(tiny_checkpoint.dialect, layouts=("float",)))
     )

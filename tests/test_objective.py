@@ -307,7 +307,8 @@ def test_the_encoder_foretells_what_the_model_says(
 def test_the_objective_falls_on_a_batch_seen_again(
     engine: Engine, examples: list[Example], canvases: Canvases
 ) -> None:
-    model = build_model(engine.runtime.checkpoint.model.config)
+    config: Any = engine.runtime.checkpoint.model.config
+    model = build_model(config)
     fused, batch = FusedPass(model), batch_of(examples, canvases, mask_share=1.0)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     seen: list[tuple[float, float]] = []

@@ -24,7 +24,8 @@ def printed(snippet: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_the_agent(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(SNIPPETS[0], capsys)
     assert "{'city': 'Lisbon', 'people': 4}" in out
-    assert out.strip().endswith("2")  # a forward for the call, one for the answer
+    # a forward or two for the call, as many for the answer, and more where one was corrected
+    assert re.search(r" [2-8]$", out.strip())
 
 
 def test_the_infill(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from tiny import save_tiny_checkpoint, tiny_tokenizer
 from torch import Tensor
 
-from agentkit_engine import CheckpointError, Decision, Engine, Timings
+from agentkit_engine import Call, CheckpointError, Decision, Engine
 from agentkit_engine.training import evaluate as evaluation
 from agentkit_engine.training import train as training
 from agentkit_engine.training.__main__ import main
@@ -276,16 +276,22 @@ def test_evaluating_gives_shares(engine: Engine, name: str) -> None:
     assert math.isnan(tally.share("never asked"))
 
 
+def decided(name: str | None, value: Any) -> Decision:
+    """A decision for a call of `name`, or for an answer."""
+    about: Any = {"confidence": {}, "posterior": {}, "others": dict, "origin": None}
+    calls = () if name is None else (Call(name=name, arguments=value, **about),)
+    answer = value if name is None else None
+    return Decision(calls=calls, answer=answer, choice={}, batch="whole")
+
+
 def test_a_model_that_is_always_right_is_always_right(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def oracle(_: Engine, case: Case, *, steps: int) -> Decision:
-        name: str | None = None
-        value: Any = case.expected["content"]
-        if case.expected.get("tool_calls"):
-            call = case.expected["tool_calls"][0]["function"]
-            name, value = call["name"], call["arguments"]
-        return Decision(name, value, {}, {}, steps, 0.0, 0, Timings())
+    def oracle(_: Engine, case: Case, **options: Any) -> Decision:
+        if not case.expected.get("tool_calls"):
+            return decided(None, case.expected["content"])
+        call = case.expected["tool_calls"][0]["function"]
+        return decided(call["name"], call["arguments"])
 
     monkeypatch.setattr(evaluation, "decide", oracle)
     tally = evaluate(engine, "shipped tools", count=200)
@@ -302,8 +308,7 @@ def test_a_wrong_call_counts_as_such(engine: Engine) -> None:
         (None, "no"),
         ("another", call["arguments"]),
     ):
-        decision = Decision(chosen, value, {}, {}, 1, 0.0, 0, Timings())
-        evaluation.judge(case, decision, tally)
+        evaluation.judge(case, decided(chosen, value), tally)
     assert tally.total["tool chosen"] == 3
     assert tally.right["tool chosen"] == 1
     assert tally.share("whole call exact") == tally.share("arguments exact, tool right") == 0

@@ -76,11 +76,15 @@ class ProposedCall:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds a decision took, by phase; `encode` includes the `extend` before it."""
+    """Seconds a decision took, by phase; `encode` includes the `extend` before it.
+
+    verify: the model's causal passes over what it filled in.
+    """
 
     encode: float = 0.0
     denoise: float = 0.0
     lattice: float = 0.0
+    verify: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,8 @@ class Decision:
     """What a model decided in one turn: calls, or an answer; calls win where both are given.
 
     choice: tool name -> probability; answering stands under the key "".
-    forwards: decoder forward passes run. tokens: canvas positions filled.
+    forwards: decoder forwards run. passes: causal passes over what was filled in. tokens: canvas
+    positions filled.
     """
 
     calls: tuple[ProposedCall, ...] = ()
@@ -97,6 +102,7 @@ class Decision:
     forwards: int = 0
     tokens: int = 0
     timings: Timings = Timings()
+    passes: int = 0
 
 
 OnDraft: TypeAlias = Callable[[Draft], None]
@@ -117,9 +123,8 @@ class Conversation(Protocol):
     async def decide(self, *, steps: int, on_draft: OnDraft | None = None) -> Decision:
         """Decide between calling the tools given at `open` and answering.
 
-        steps: denoise steps at most. on_draft: called in the event loop's own thread (a worker
-        thread goes through `anyio.from_thread.run_sync`); it returns at once and never raises.
-        Cancelling is honoured between two denoise steps.
+        steps: denoise steps at most, of each denoising. on_draft: called in the event loop's own
+        thread; it returns at once and never raises. Cancelling is honoured between two forwards.
         """
         ...
 

@@ -10,7 +10,9 @@ AgentKitError
 │   ├── InvalidLogProbs        a model produced NaN, +inf or a wrong shape
 │   ├── CheckpointError        a missing folder, a wrong architecture, a broken file
 │   ├── LayoutError            the checkpoint does not know the layout asked for
-│   └── ContextTooLong         the conversation no longer fits the model
+│   ├── ContextTooLong         the conversation no longer fits the model
+│   ├── EngineBusy             too many requests are waiting for the model
+│   └── DeadlineExceeded       the deadline passed before the work was done
 ├── DefinitionError            a tool or an agent defined wrongly
 ├── PluginError                a tool plugin that can't be loaded or configured
 ├── BackendError               a backend failed, or can't do what was asked
@@ -33,6 +35,8 @@ from agentkit_engine.errors import (
     CanvasTooShort,
     CheckpointError,
     ContextTooLong,
+    DeadlineExceeded,
+    EngineBusy,
     EngineError,
     InvalidLogProbs,
     LayoutError,
@@ -48,9 +52,11 @@ __all__ = [
     "CanvasTooShort",
     "CheckpointError",
     "ContextTooLong",
+    "DeadlineExceeded",
     "DefinitionError",
     "EmptyRequest",
     "EmptyTurn",
+    "EngineBusy",
     "EngineError",
     "InvalidLogProbs",
     "LayoutError",

@@ -14,46 +14,70 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agentkit_engine.constraint import SchemaConstraint
     from agentkit_engine.engine import Engine
     from agentkit_engine.errors import (
         AgentKitError,
         CanvasTooShort,
         CheckpointError,
         ContextTooLong,
+        DeadlineExceeded,
+        EngineBusy,
         EngineError,
         LayoutError,
         TemplateError,
         UnsatisfiableSchema,
         UnsupportedSchema,
     )
-    from agentkit_engine.outcome import Decision, Draft, DraftRow, Filling, Timings
+    from agentkit_engine.lattice import Bias
+    from agentkit_engine.outcome import (
+        Alternative,
+        Call,
+        Decision,
+        Draft,
+        DraftRow,
+        Filling,
+        Timings,
+    )
     from agentkit_engine.session import Session
+    from agentkit_engine.settings import Options
     from agentkit_engine.template import Template
 
 _HOMES = {
+    "constraint": ("SchemaConstraint",),
     "engine": ("Engine",),
     "errors": (
-        "AgentKitError", "CanvasTooShort", "CheckpointError", "ContextTooLong", "EngineError",
-        "LayoutError", "TemplateError", "UnsatisfiableSchema", "UnsupportedSchema",
+        "AgentKitError", "CanvasTooShort", "CheckpointError", "ContextTooLong", "DeadlineExceeded",
+        "EngineBusy", "EngineError", "LayoutError", "TemplateError", "UnsatisfiableSchema",
+        "UnsupportedSchema",
     ),
-    "outcome": ("Decision", "Draft", "DraftRow", "Filling", "Timings"),
+    "lattice": ("Bias",),
+    "outcome": ("Alternative", "Call", "Decision", "Draft", "DraftRow", "Filling", "Timings"),
     "session": ("Session",),
+    "settings": ("Options",),
     "template": ("Template",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AgentKitError",
+    "Alternative",
+    "Bias",
+    "Call",
     "CanvasTooShort",
     "CheckpointError",
     "ContextTooLong",
+    "DeadlineExceeded",
     "Decision",
     "Draft",
     "DraftRow",
     "Engine",
+    "EngineBusy",
     "EngineError",
     "Filling",
     "LayoutError",
+    "Options",
+    "SchemaConstraint",
     "Session",
     "Template",
     "TemplateError",

@@ -1,7 +1,8 @@
 """Checkpoints: from a name to a model, its tokenizer and its dialect, or to a clear error.
 
-Knows folders, the hub and what a DiffusionGemma checkpoint consists of. Must not know prompts,
-templates or denoising. No code that lies in a checkpoint is ever run.
+Knows folders, the hub, and what checkpoints of DiffusionGemma and of masked language models consist
+of. Must not know prompts, templates or denoising. No code that lies in a checkpoint is run unless
+the caller consents.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub import snapshot_download
 from transformers import (
+    AutoModelForMaskedLM,
     AutoTokenizer,
     DiffusionGemmaForBlockDiffusion,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 from transformers.utils.import_utils import is_accelerate_available
 
@@ -35,6 +40,22 @@ _MODEL_TYPE = "diffusion_gemma"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # What a checkpoint consists of; other formats of the same weights and sub-folders are left alone.
 _FILES = ["*.json", "*.jinja", "*.safetensors"]
+_CODE = ["*.py"]
+# Under which names a config.json offers a masked language model of its own code, the fittest first.
+_OWN_MODEL = ("AutoModelForMaskedLM", "AutoModel", "AutoModelForCausalLM")
+_SHIFTED = {"Dream"}  # models of own code whose logits predict the next position
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a config.json says of its model: who loads it, and whether by the checkpoint's code."""
+
+    loader: Any
+    own_code: bool = False
+
+    @property
+    def masked(self) -> bool:
+        return self.loader is not DiffusionGemmaForBlockDiffusion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +71,7 @@ class Checkpoint:
     """
 
     name: str
-    model: DiffusionGemmaForBlockDiffusion
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     dialect: Dialect
     tokens: DialectTokens
@@ -62,8 +83,9 @@ def load_checkpoint(
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
     revision: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Checkpoint:
-    """Loads a DiffusionGemma checkpoint.
+    """Loads a checkpoint of DiffusionGemma, or of a masked language model.
 
     Args:
         name: "embedded" (comes with the package, needs no network), a folder, or a hub id such as
@@ -71,29 +93,32 @@ def load_checkpoint(
         device: "auto" takes the first CUDA device if there is one, else the CPU.
         dtype: of the weights; by default float32 on the CPU and bfloat16 elsewhere.
         revision: branch, tag or commit of a hub id.
+        trust_remote_code: consents to running the code that lies in the checkpoint, as those of
+            LLaDA and Dream have it. Such code can do whatever you can: read it before.
 
     Raises:
-        CheckpointError: there is no such checkpoint, it is of another architecture, or a part of
-            it is missing or broken.
+        CheckpointError: there is no such checkpoint, it is of another architecture, it needs your
+            consent to its code, or a part of it is missing or broken.
         EngineError: the device does not exist here.
     """
     place = _device(device)
-    folder = _folder(name, revision)
-    dialect = _dialect(folder)
+    folder, kind = _folder(name, revision, consent=trust_remote_code)
     with _blaming("tokenizer", name):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
     if not tokenizer.is_fast:
         raise CheckpointError(f"checkpoint {str(name)!r} has no fast tokenizer (tokenizer.json)")
+    dialect = _dialect(folder, kind, tokenizer)
     tokens = dialect.resolve(tokenizer)
     with _blaming("model", name), _progress(shown=name != EMBEDDED):
-        model, report = _load_model(folder, place, dtype)
+        model, report = _load_model(folder, kind, place, dtype)
     if report["missing_keys"]:
         raise CheckpointError(
             f"checkpoint {str(name)!r} lacks the weights {sorted(report['missing_keys'])}; "
             "save it anew from a whole model"
         )
-    text: Any = model.config.text_config
-    vocabulary = int(text.vocab_size)
+    vocabulary = int(getattr(model.config, "text_config", model.config).vocab_size)
     if len(tokenizer) > vocabulary:
         raise CheckpointError(
             f"checkpoint {str(name)!r} has a tokenizer of {len(tokenizer)} tokens, but a model "
@@ -114,20 +139,23 @@ def _device(device: str | torch.device) -> torch.device:
 
 
 def _load_model(
-    folder: Path, device: torch.device, dtype: torch.dtype | None
-) -> tuple[DiffusionGemmaForBlockDiffusion, dict[str, Any]]:
+    folder: Path, kind: _Kind, device: torch.device, dtype: torch.dtype | None
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model and the library's report of missing weights."""
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     # with accelerate, large weights go straight to the device and not through main memory
     straight = device.type != "cpu" and is_accelerate_available()
-    loaded: Any = DiffusionGemmaForBlockDiffusion.from_pretrained(
+    # code from elsewhere may know one attention only
+    attention = {} if kind.masked else {"attn_implementation": "sdpa"}
+    loaded: Any = kind.loader.from_pretrained(
         folder,
         dtype=dtype,
         device_map={"": device} if straight else None,
-        attn_implementation="sdpa",
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
+        trust_remote_code=kind.own_code,
+        **attention,
     )
     model, report = loaded
     if not straight:
@@ -135,8 +163,8 @@ def _load_model(
     return model.eval().requires_grad_(False), report
 
 
-def _folder(name: str | Path, revision: str | None) -> Path:
-    """The folder with the whole checkpoint, its architecture checked."""
+def _folder(name: str | Path, revision: str | None, *, consent: bool) -> tuple[Path, _Kind]:
+    """The folder with the whole checkpoint, and of what kind it is."""
     if name == EMBEDDED:
         folder = Path(str(files("agentkit_engine").joinpath("checkpoints", EMBEDDED)))
         if not (folder / "config.json").is_file():
@@ -148,15 +176,14 @@ def _folder(name: str | Path, revision: str | None) -> Path:
         folder = Path(name).expanduser()
     elif isinstance(name, str) and _HUB_ID.fullmatch(name):
         # the small file first: a wrong architecture is told before its weights are fetched
-        _require_architecture(_fetch(name, revision, ["config.json"]), name)
-        folder = _fetch(name, revision, _FILES)
+        kind = _kind(_fetch(name, revision, ["config.json"]), name, consent=consent)
+        folder = _fetch(name, revision, _FILES + _CODE if kind.own_code else _FILES)
     else:
         raise CheckpointError(
             f"there is no checkpoint folder {str(name)!r}; give an existing folder, a hub id such "
             f"as 'google/diffusiongemma-26B-A4B-it', or {EMBEDDED!r}"
         )
-    _require_architecture(folder, name)
-    return folder
+    return folder, _kind(folder, name, consent=consent)
 
 
 def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
@@ -172,28 +199,49 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     return Path(path)
 
 
-def _require_architecture(folder: Path, name: str | Path) -> None:
-    config = folder / "config.json"
-    if not config.is_file():
+def _kind(folder: Path, name: str | Path, *, consent: bool) -> _Kind:
+    """What a checkpoint is by its config.json, or an error that says why it can't be run."""
+    path = folder / "config.json"
+    if not path.is_file():
         raise CheckpointError(f"checkpoint {str(name)!r} has no config.json in {str(folder)!r}")
     with _blaming("config.json", name):
-        content = json.loads(config.read_text("utf-8"))
-    if not isinstance(content, dict):
+        config = json.loads(path.read_text("utf-8"))
+    if not isinstance(config, dict):
         raise CheckpointError(f"config.json of checkpoint {str(name)!r} is no JSON object")
-    architectures = content.get("architectures") or []
-    if content.get("model_type") != _MODEL_TYPE or ARCHITECTURE not in (
-        architectures or [ARCHITECTURE]
-    ):
-        found = ", ".join(map(str, architectures)) or content.get("model_type")
-        raise CheckpointError(
-            f"checkpoint {str(name)!r} is a {found}, but this engine runs {ARCHITECTURE}; "
-            f"name a DiffusionGemma checkpoint, or {EMBEDDED!r}"
-        )
+    architectures = config.get("architectures") or []
+    kind = config.get("model_type")
+    if kind == _MODEL_TYPE and ARCHITECTURE in (architectures or [ARCHITECTURE]):
+        return _Kind(DiffusionGemmaForBlockDiffusion)
+    known: Any = MODEL_FOR_MASKED_LM_MAPPING_NAMES  # annotated by each of its keys
+    masked: str = known.get(kind, "")
+    if masked.endswith("ForMaskedLM") and masked in architectures:
+        return _Kind(AutoModelForMaskedLM)
+    own: Any = config.get("auto_map")
+    offered = [key for key in _OWN_MODEL if isinstance(own, dict) and key in own]
+    if offered:
+        if not consent:
+            raise CheckpointError(
+                f"checkpoint {str(name)!r} runs by code of its own ({own[offered[0]]}), which can "
+                "do whatever you can; read it, and consent with trust_remote_code=True"
+            )
+        return _Kind(getattr(transformers, offered[0]), own_code=True)
+    found = ", ".join(map(str, architectures)) or kind
+    raise CheckpointError(
+        f"checkpoint {str(name)!r} is a {found}, but this engine runs {ARCHITECTURE} and masked "
+        f"language models (BertForMaskedLM and its like); name one of those, or {EMBEDDED!r}"
+    )
 
 
-def _dialect(folder: Path) -> Dialect:
+def _dialect(folder: Path, kind: _Kind, tokenizer: PreTrainedTokenizerBase) -> Dialect:
     path = folder / "agentkit.json"
-    return Dialect.from_json(path.read_bytes()) if path.is_file() else Dialect()
+    if path.is_file():
+        return Dialect.from_json(path.read_bytes())
+    if not kind.masked:
+        return Dialect()
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return Dialect.of_masked(
+        tokenizer, mask=config.get("mask_token_id"), shift=config.get("model_type") in _SHIFTED
+    )
 
 
 @contextmanager

@@ -1,217 +1,286 @@
-"""Denoising: rows of noise become the best valid fillings, one decoder forward a step.
+"""Denoising: rows of noise become valid fillings, one decoder forward a step.
 
 Knows forms, log-probabilities and the lattice. Must not know templates, prompts or which model it
-is. Pins hold at the input of every step and in what comes out: only free positions are written.
+is. Pins hold at the input of every step and in what comes out: only free positions are written, and
+every draft is a valid filling by itself.
+
+The rule of acceptance is the entropy-bound sampler of DiffusionGemma's published `generate`, with
+the entropies of the *constrained* posterior in place of the raw ones: a position whose token the
+grammar decides is sure, however little the model knows of it.
 """
 
 from __future__ import annotations
 
-import math
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from agentkit_engine.denoisers import Denoiser, Prefix
-from agentkit_engine.forms import Form, Options, Region
-from agentkit_engine.lattice import best
+from agentkit_engine.course import Held
+from agentkit_engine.denoisers import Prefix
+from agentkit_engine.forms import Form
 from agentkit_engine.outcome import CellState
+from agentkit_engine.settings import Settings
+from agentkit_engine.solution import Filled, solve
+from agentkit_engine.work import Work, denoise
 
 _ENTROPY_BOUND = 0.1  # nats a row and step, as the model's published sampler has it
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A row whose regions hold their best valid filling.
-
-    Attributes:
-        tokens: the whole row, pins included.
-        posteriors: JSON pointer of a value -> its exact posterior probability under the constraint.
-        options: the distribution over the options of a choice, none for other rows.
-    """
-
-    tokens: tuple[int, ...]
-    posteriors: Mapping[str, float] = field(default_factory=dict[str, float])
-    options: tuple[float, ...] = ()
+_STABLE_ENTROPY = 0.005  # mean nats below which an unchanged draft is final, from there as well
+_PRIME = 1_000_003
 
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds spent, by phase."""
+    """Seconds spent, by phase, and the model's forwards."""
 
     encode: float = 0.0
     denoise: float = 0.0
+    verify: float = 0.0
     lattice: float = 0.0
+    forwards: int = 0
+    passes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What a checkpoint's canvases begin as.
+
+    Attributes:
+        vocab_size: random tokens are below it.
+        mask: the token of every free position; None for random ones.
+        pad: stands behind a narrower row, where nothing sees it.
+    """
+
+    vocab_size: int
+    mask: int | None
+    pad: int
+
+
+class _Row:
+    """One row on its way.
+
+    Attributes:
+        canvas: what the next step sees of it.
+        pins: free positions that are fixed by now.
+        open: positions of regions that are still to be decided.
+        accepted: those of them whose token the last step was sure of.
+    """
+
+    def __init__(self, form: Form, noise: Noise, seed: int) -> None:
+        self.form, self._noise = form, noise
+        # a row's own randomness: it does not depend on the rows beside it
+        self.random = torch.Generator().manual_seed(seed * _PRIME + zlib.crc32(form.name.encode()))
+        self.hold((Held(),))
+
+    def hold(self, held: tuple[Held, ...]) -> None:
+        """Fixes what all of several cases have in common; the rest is noise."""
+        first, *others = held
+        self.held = held
+        self.pins = {
+            place: token
+            for place, token in first.pins.items()
+            if all(other.pins.get(place) == token for other in others)
+        }
+        within = (range(region.start, region.stop) for region in self.form.regions)
+        self.open = [place for places in within for place in places if place not in self.pins]
+        self.filled: Filled | None = None
+        self.before: tuple[int, ...] = ()
+        self.accept({}, shown=self.form.first)
+
+    def accept(self, sure: Mapping[int, int], *, shown: Mapping[int, int]) -> None:
+        """Keeps tokens by position, renoises the other open positions.
+
+        Args:
+            sure: what the last step was sure of.
+            shown: what stands in the others in place of noise.
+        """
+        self.accepted = frozenset(sure)
+        known = {**shown, **self.pins, **sure}
+        noise = iter(self._drawn())
+        self.canvas = [
+            token if token is not None else known.get(place, drawn)
+            for (place, token), drawn in zip(enumerate(self.form.tokens), noise, strict=False)
+        ]
+
+    def _drawn(self) -> list[int]:
+        width = self.form.width
+        if self._noise.mask is not None:
+            return [self._noise.mask] * width
+        return torch.randint(self._noise.vocab_size, (width,), generator=self.random).tolist()
 
 
 class Denoising:
     """Rows over one shared prefix, from noise to filled, step by step.
 
-    Call `step` once for each decoder forward; `filled` solves a row's lattice when it is asked for,
-    so rows that turn out not to matter cost nothing.
+    `filled` solves a row's lattice when it is asked for, so rows that turn out not to matter cost
+    nothing.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
         prefix: Prefix,
         forms: Sequence[Form],
         *,
-        start: int | None,
-        pad: int,
-        seed: int,
+        noise: Noise,
+        settings: Settings,
         clock: Clock,
+        observe: Callable[[int, float], None] = lambda positions, seconds: None,
     ) -> None:
         """
         Args:
-            start: the token that free positions begin as; None for random ones.
-            pad: stands behind a narrower row, where nothing sees it.
-            seed: of the random tokens.
+            observe: told the positions and seconds of every forward.
         """
-        self._denoiser, self._prefix, self._forms = denoiser, prefix, forms
-        self._start, self._clock = start, clock
-        self._random = torch.Generator().manual_seed(seed)
-        self._previous: Tensor | None = None
-        self._filled: dict[int, Filled] = {}
-        self.forwards = 0
-        width = max(form.width for form in forms)
-        padded = [[*form.tokens, *[pad] * (width - form.width)] for form in forms]
-        self._free = torch.tensor([[token is None for token in row] for row in padded])
-        self._pins = torch.tensor([[token or 0 for token in row] for row in padded])
+        self._prefix, self._noise, self._settings = prefix, noise, settings
+        self._clock, self._observe = clock, observe
+        self._rows = [_Row(form, noise, settings.seed) for form in forms]
+        self._logits: Tensor | None = None
+        self._again = True  # from noise, with nothing to go by
+        self.steps = 0
+        self._width = max(form.width for form in forms)
         self._attend = torch.tensor(
-            [[place < form.width for place in range(width)] for form in forms]
+            [[place < form.width for place in range(self._width)] for form in forms]
         )
-        self._accepted = torch.zeros_like(self._free)
-        self.canvas = torch.where(self._free, self._noise(), self._pins)
 
-    def step(self) -> None:
+    def step(self) -> Work[None]:
         """One decoder forward over all rows."""
         began = time.perf_counter()
-        self._previous = self._denoiser.denoise(
-            self._prefix, self.canvas, attend=self._attend, previous=self._previous
+        canvas = torch.tensor(
+            [
+                [*row.canvas, *[self._noise.pad] * (self._width - len(row.canvas))]
+                for row in self._rows
+            ]
         )
-        self._filled = {}
-        self.forwards += 1
-        self._clock.denoise += time.perf_counter() - began
+        self._logits = yield from denoise(
+            self._prefix,
+            canvas,
+            attend=self._attend,
+            previous=None if self._again else self._logits,
+        )
+        self._again = False
+        for row in self._rows:
+            row.filled = None
+        self.steps += 1
+        seconds = time.perf_counter() - began
+        self._clock.forwards += 1
+        self._clock.denoise += seconds
+        self._observe(int(self._attend.sum()), seconds)
+
+    def run(
+        self, wanted: Callable[[], Sequence[int]], *, on_step: Callable[[int], Work[None]]
+    ) -> Work[None]:
+        """As many steps as it was set up for; fewer where all that is wanted is sure sooner.
+
+        Args:
+            wanted: which rows are to be filled after a step.
+            on_step: a work that is done with the steps run so far, none before the first.
+        """
+        yield from on_step(0)
+        for done in range(1, self._settings.most_steps + 1):
+            yield from self.step()
+            rows = wanted()
+            for row in rows:
+                self.filled(row)
+            unsure = done < self._settings.most_steps and self.renoise(rows)
+            yield from on_step(done)
+            if not unsure:
+                return
 
     def filled(self, row: int) -> Filled:
-        """The best valid filling of a row, by the last step's logits."""
-        if row not in self._filled:
+        """The valid filling of a row by the last step's logits: the best, or a sample."""
+        one = self._rows[row]
+        if one.filled is None:
+            if self._logits is None:
+                raise RuntimeError("no step has been run yet")
             began = time.perf_counter()
-            self._filled[row] = self._solve(row)
+            temperature = self._settings.temperature_at(self.steps)
+            logits = self._logits[row, : one.form.width]
+            one.filled = solve(
+                logits,
+                one.form,
+                one.held,
+                temperature=temperature,
+                random=one.random,
+                bias=self._settings.bias,
+            )
             self._clock.lattice += time.perf_counter() - began
-        return self._filled[row]
+        return one.filled
 
     def renoise(self, rows: Sequence[int]) -> bool:
-        """Accepts what the model is sure of in `rows`, renoises their other free positions.
+        """Accepts what the model is sure of in `rows`, renoises their other open positions.
 
-        The entropy-bound rule of DiffusionGemma's own sampler: by rising entropy, as long as the
-        sum of those before stays within the bound; so at least one. Pins neither count nor change.
+        By rising entropy, as long as the sum of those before stays within the bound; so at least
+        one. Pins neither count nor change.
 
         Returns:
-            Whether anything is left to be denoised.
+            Whether anything is left to be denoised: a position was not accepted, and the draft is
+            not both stable and nearly certain.
         """
-        logits = self._require_logits()
-        noise = self._noise()
-        for row in rows:
-            draft = torch.tensor(self.filled(row).tokens)
-            places = self._free[row].nonzero()[:, 0]
-            log_probs = logits[row, places].log_softmax(-1).cpu()
-            entropy, order = (-(log_probs.exp() * log_probs).sum(-1)).sort()
-            sure = places[order[entropy.cumsum(0) - entropy <= _ENTROPY_BOUND]]
-            self._accepted[row] = False
-            self._accepted[row, sure] = True
-            self.canvas[row, places] = noise[row, places]
-            self.canvas[row, sure] = draft[sure]
-        return any(bool((self._free[row] & ~self._accepted[row]).any()) for row in rows)
+        unsure = [self._renoise(row) for row in rows]
+        return any(unsure)
+
+    def hold(self, row: int, held: tuple[Held, ...]) -> bool:
+        """Fixes a part of a row, all else of it is noise again; whether there is anything else.
+
+        Until the next step `filled` goes by the logits there are.
+        """
+        self._rows[row].hold(held)
+        self._again = True
+        return bool(self._rows[row].open)
+
+    def alone(self, row: int) -> Denoising:
+        """One of the rows by itself; until its next step it goes by the logits there are."""
+        other = Denoising(
+            self._prefix,
+            [self._rows[row].form],
+            noise=self._noise,
+            settings=self._settings,
+            clock=self._clock,
+            observe=self._observe,
+        )
+        if self._logits is not None:
+            other._logits = self._logits[row : row + 1, : other._width]
+        other.steps = self.steps
+        return other
+
+    @property
+    def rows(self) -> int:
+        return len(self._rows)
+
+    def form(self, row: int) -> Form:
+        return self._rows[row].form
+
+    def canvas(self, row: int) -> list[int]:
+        """What the next step sees of a row."""
+        return self._rows[row].canvas
 
     def states(self, row: int, *, last: bool) -> list[CellState]:
         """What each position of a row is, for drawing."""
-        free, accepted = self._free[row].tolist(), self._accepted[row].tolist()
-        settled: CellState = "settled" if last else "draft"
-        return [
-            "pinned" if not f else "noise" if not self.forwards else "settled" if a else settled
-            for f, a in zip(free[: self._forms[row].width], accepted, strict=False)
-        ]
+        one = self._rows[row]
+        undecided: CellState = "settled" if last else "draft"
 
-    def _noise(self) -> Tensor:
-        shape = self._free.shape
-        if self._start is not None:
-            return torch.full(shape, self._start)
-        return torch.randint(self._denoiser.vocab_size, shape, generator=self._random)
+        def state(place: int, token: int | None) -> CellState:
+            if token is not None or place in one.pins:
+                return "pinned"
+            if not self.steps or place not in one.open:
+                return "noise"
+            return "settled" if place in one.accepted else undecided
 
-    def _require_logits(self) -> Tensor:
-        if self._previous is None:
-            raise RuntimeError("no step has been run yet")
-        return self._previous
+        return [state(place, token) for place, token in enumerate(one.form.tokens)]
 
-    def _solve(self, row: int) -> Filled:
-        form, logits = self._forms[row], self._require_logits()[row]
-        tokens = self._pins[row, : form.width].tolist()
-        posteriors: dict[str, float] = {}
-        options: tuple[float, ...] = ()
-        for region in form.regions:
-            log_probs = logits[region.start : region.stop].log_softmax(-1).cpu()  # [L, V] nats
-            if isinstance(region, Options):
-                chosen, options = _choose(log_probs, region)
-            else:
-                chosen, posteriors[region.pointer] = _fill(log_probs, region)
-            tokens[region.start : region.start + len(chosen)] = chosen
-        return Filled(tuple(tokens), posteriors, options)
-
-
-def _fill(log_probs: Tensor, region: Region) -> tuple[list[int], float]:
-    """The exact best filling of a region and its posterior probability."""
-    found = best(log_probs, region.automaton)
-    return found.tokens.tolist(), min(1.0, math.exp(found.score - found.log_partition))
-
-
-def _choose(log_probs: Tensor, region: Options) -> tuple[list[int], tuple[float, ...]]:
-    """The likeliest option's tokens and the distribution over all, positions being independent."""
-    places = torch.arange(len(log_probs))
-    scores = [
-        log_probs[places[: len(option)], torch.tensor(option)].sum()
-        if option is not None
-        else _anything_else(log_probs, region)
-        for option in region.sequences
-    ]
-    probabilities = torch.stack(scores).double().softmax(0)
-    chosen = region.sequences[int(probabilities.argmax())]
-    return list(chosen or ()), tuple(probabilities.tolist())
-
-
-def _anything_else(log_probs: Tensor, region: Options) -> Tensor:
-    """The probability that the row begins with the first token of none of the options."""
-    first = sorted({option[0] for option in region.sequences if option})
-    taken = log_probs[0, torch.tensor(first, dtype=torch.long)].exp().sum()
-    return torch.log1p(-taken.clamp(max=1 - 1e-9))
-
-
-def run_steps(
-    denoising: Denoising,
-    steps: int,
-    *,
-    wanted: Callable[[], Sequence[int]],
-    on_step: Callable[[int], None],
-    stop: Callable[[], None],
-) -> None:
-    """At most `steps` decoder forwards; fewer where all that is wanted is sure sooner.
-
-    Args:
-        wanted: which rows are to be filled after a step.
-        on_step: called with the steps done, 0 before the first.
-        stop: raises if the caller has gone; asked before every forward.
-    """
-    on_step(0)
-    for done in range(1, steps + 1):
-        stop()
-        denoising.step()
-        rows = wanted()
-        for row in rows:
-            denoising.filled(row)
-        unsure = done < steps and denoising.renoise(rows)
-        on_step(done)
-        if not unsure:
-            return
+    def _renoise(self, row: int) -> bool:
+        one, filled = self._rows[row], self.filled(row)
+        spent = 0.0
+        sure: dict[int, int] = {}
+        for place in sorted(one.open, key=filled.entropies.__getitem__):
+            if spent > _ENTROPY_BOUND:
+                break
+            spent += filled.entropies[place]
+            sure[place] = filled.tokens[place]
+        mean = sum(filled.entropies[place] for place in one.open) / max(1, len(one.open))
+        stable = one.before == filled.tokens and mean < _STABLE_ENTROPY
+        one.accept(sure, shown=one.form.placed(filled.tokens))
+        one.before = filled.tokens
+        return len(sure) < len(one.open) and not stable

@@ -1,7 +1,8 @@
 """How a checkpoint writes: its syntax, the layouts it was trained on, its special tokens.
 
 Knows the file `agentkit.json` that lies beside the weights, and a tokenizer's ids. Must not know
-models. A checkpoint without the file is a stock DiffusionGemma, which the defaults describe.
+models. A checkpoint without the file is a stock DiffusionGemma, which the defaults describe, or a
+masked language model, which `Dialect.of_masked` describes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from pydantic import ConfigDict, PositiveInt, TypeAdapter, ValidationError
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # A control token within a longer text, as Gemma 4 spells them: <|tool_call>, <tool_call|>, <|"|>.
 _CONTROL = re.compile(r"<\|[^<>|]+\|?>|<[^<>|]+\|>")
+
+
+Spoken: TypeAlias = Literal["call", "answer", "template"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,9 @@ class Dialect:
         pad: fills a canvas behind the end of the turn.
         answer_width: tokens there are for an answer; None for the whole canvas.
         string_width: tokens of a slot for a string of unknown length.
+        shift: a masked model's logits at a position predict the token at the next one.
+        spoken: what the causal encoder was trained to say. Only of that its word is asked for
+            unless somebody wants it (`verify`).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -68,6 +75,8 @@ class Dialect:
     pad: str = "<pad>"
     answer_width: PositiveInt | None = None
     string_width: PositiveInt = 16
+    shift: bool = False
+    spoken: tuple[Spoken, ...] = ("call", "answer", "template")
 
     def __post_init__(self) -> None:
         if not self.layouts:
@@ -92,6 +101,46 @@ class Dialect:
                 for fault in error.errors(include_url=False)
             )
             raise CheckpointError(f"agentkit.json is not a dialect: {faults}") from error
+
+    @classmethod
+    def of_masked(
+        cls, tokenizer: PreTrainedTokenizerBase, *, mask: int | None = None, shift: bool = False
+    ) -> Dialect:
+        """What a masked language model without `agentkit.json` is taken to write.
+
+        JSON as running text, a call as `call:NAME{...}` in plain text, behind each of them the
+        token that ends a text.
+
+        Args:
+            mask: the id of the mask token, where the tokenizer does not declare one itself.
+            shift: as the attribute.
+
+        Raises:
+            CheckpointError: the tokenizer declares no mask, end or padding token.
+        """
+        if mask is not None and not tokenizer.mask_token:
+            declared = tokenizer.convert_ids_to_tokens(mask)
+        else:
+            declared = tokenizer.mask_token
+        end = tokenizer.eos_token or tokenizer.sep_token
+        found = {"mask": declared, "end (eos or sep)": end, "pad": tokenizer.pad_token}
+        lacking = [name for name, token in found.items() if not token]
+        if lacking:
+            raise CheckpointError(
+                f"the tokenizer of {tokenizer.name_or_path!r} declares no token for "
+                f"{', '.join(lacking)}; declare it in tokenizer_config.json, or say in an "
+                "agentkit.json how the checkpoint writes"
+            )
+        return cls(
+            syntax="json",
+            start="mask",
+            mask=str(declared),
+            call_open="call:",
+            call_close=str(end),
+            end=str(end),
+            pad=str(tokenizer.pad_token),
+            shift=shift,
+        )
 
     def to_json(self) -> str:
         """The text of `agentkit.json`, to be saved beside a checkpoint's weights."""

@@ -10,32 +10,69 @@ from pathlib import Path
 from typing import Any
 
 from agentkit_engine.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
+from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.layouts import Layout
 from agentkit_engine.runtime import Runtime
 from agentkit_engine.session import Session
+from agentkit_engine.syntax import Syntax
 from agentkit_engine.template import Schema
 
 
 class Engine:
-    """Fills templates with one checkpoint. Thread-safe; one forward runs at a time.
+    """Fills templates with one checkpoint. Thread-safe; requests share the model's forwards.
 
     Make it with `Engine.load`.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.runtime = Runtime(checkpoint)
+    def __init__(
+        self, checkpoint: Checkpoint, *, memory: int | None = None, queue: int = 256
+    ) -> None:
+        """
+        Args:
+            memory: bytes that the encoded contexts of all sessions may hold; those least recently
+                used are let go, and encoded anew when they are needed. By default 1 GiB, on a GPU
+                half of what is free.
+            queue: requests waiting and under way; one more raises `EngineBusy`.
+        """
+        self.runtime = Runtime(checkpoint, memory=memory, queue=queue)
 
     @classmethod
-    def load(cls, name: str | Path = EMBEDDED, *, device: str = "auto") -> Engine:
+    def load(
+        cls,
+        name: str | Path = EMBEDDED,
+        *,
+        device: str = "auto",
+        memory: int | None = None,
+        queue: int = 256,
+        trust_remote_code: bool = False,
+    ) -> Engine:
         """Loads a checkpoint: "embedded", a folder, or a hub id.
 
         Args:
             device: "auto" takes the first CUDA device if there is one, else the CPU.
+            memory, queue: see `Engine`.
+            trust_remote_code: your consent to run code that comes with the checkpoint.
 
         Raises:
-            CheckpointError: there is no such checkpoint, or it is of another architecture.
+            CheckpointError: there is no such checkpoint, or it is of another architecture, or it
+                needs code of its own and your consent.
         """
-        return cls(load_checkpoint(name, device=device))
+        checkpoint = load_checkpoint(name, device=device, trust_remote_code=trust_remote_code)
+        return cls(checkpoint, memory=memory, queue=queue)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the checkpoint's tokens write, to compile automata over."""
+        return self.runtime.vocabulary
+
+    @property
+    def syntax(self) -> Syntax:
+        """How the checkpoint writes values."""
+        return self.runtime.syntax
+
+    def close(self) -> None:
+        """Ends what is under way and frees the model's thread. May be called again."""
+        self.runtime.scheduler.close()
 
     def session(
         self, *, instructions: str = "", tools: Sequence[Mapping[str, Any]] = ()
@@ -54,6 +91,6 @@ class Engine:
 
         Raises:
             UnsupportedSchema: a call's schema can't be guaranteed.
-            CanvasTooShort: a call's shortest form is longer than the checkpoint's canvas.
+            CanvasTooShort: a call's shortest form is longer than eight of the checkpoint's canvases.
         """
         self.runtime.turn(calls, layout=layout)

@@ -13,7 +13,9 @@ AgentKitError
     ├── InvalidLogProbs          NaN, +inf or a wrong shape (also a ValueError)
     ├── CheckpointError          missing folder, wrong architecture, broken file
     ├── LayoutError              the checkpoint does not know the layout asked for
-    └── ContextTooLong           more tokens than the model can attend to   .needed .available
+    ├── ContextTooLong           more tokens than the model can attend to   .needed .available
+    ├── EngineBusy               too many requests at once                  .waiting .limit
+    └── DeadlineExceeded         no result in time (also a TimeoutError)    .forwards
 
 An exception keeps its arguments in `args` and words them in `__str__`, so that it survives pickling
 between processes with its attributes.
@@ -24,6 +26,8 @@ __all__ = [
     "CanvasTooShort",
     "CheckpointError",
     "ContextTooLong",
+    "DeadlineExceeded",
+    "EngineBusy",
     "EngineError",
     "InvalidLogProbs",
     "LayoutError",
@@ -134,4 +138,33 @@ class ContextTooLong(EngineError):
         return (
             f"{self.needed} tokens of context are needed and the model attends to "
             f"{self.available}. Shorten the conversation, or offer fewer tools."
+        )
+
+
+class EngineBusy(EngineError):
+    """As many requests wait for the model as are let to; this one was not begun."""
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        super().__init__(waiting, limit)
+        self.waiting = waiting
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.waiting} requests are waiting or under way and the queue holds {self.limit}. "
+            "Try again when some are done, or give the scheduler a longer queue."
+        )
+
+
+class DeadlineExceeded(EngineError, TimeoutError):
+    """The deadline of a request passed before its result was there."""
+
+    def __init__(self, forwards: int) -> None:
+        super().__init__(forwards)
+        self.forwards = forwards
+
+    def __str__(self) -> str:
+        return (
+            f"the deadline passed after {self.forwards} forwards of the model. "
+            "Give it more time, or take fewer steps."
         )

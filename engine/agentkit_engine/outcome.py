@@ -6,10 +6,14 @@ Knows nothing but their shape.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+from agentkit_engine.forms import Form
+
 CellState: TypeAlias = Literal["pinned", "noise", "draft", "settled"]
+Batch: TypeAlias = Literal["whole", "choice-first"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,54 +39,115 @@ OnDraft: TypeAlias = Callable[[Draft], None]
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds by phase; `encode` is that of the context since the last filling."""
+    """Seconds by phase; `encode` is that of the context since the last filling.
+
+    denoise: decoder forwards, waiting for others in the same batch included. verify: the causal
+    encoder's passes over what was filled. lattice: exact inference, and comparing with the passes.
+    """
 
     encode: float = 0.0
     denoise: float = 0.0
+    verify: float = 0.0
     lattice: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What a filling or a decision took.
+
+    Attributes:
+        forwards: decoder forwards run.
+        passes: passes of the causal encoder over fillings.
+        tokens: positions that were filled.
+        elapsed: seconds, the encoding of the context not included.
+        agreed: whether the causal encoder agrees with every token, as verify="exact" asks it; False
+            where the rounds ran out before; None where it wasn't asked.
+        timings: seconds by phase.
+    """
+
+    forwards: int = 0
+    passes: int = 0
+    tokens: int = 0
+    elapsed: float = 0.0
+    agreed: bool | None = None
+    timings: Timings = Timings()
+
+
 @dataclass(frozen=True, slots=True)
-class Filling:
+class Alternative:
+    """Another value a slot might have held, and its probability."""
+
+    value: Any
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The row that a value came from, for `Session.refill`; no one else's business."""
+
+    form: Form
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """What was filled in, and how sure the model is of it.
+
+    JSON pointers say which value; that of the whole is "".
+
+    Attributes:
+        confidence: how probable the model finds each value. Where the causal encoder has verified
+            it, by that: the product of its tokens' probabilities; else it is the posterior.
+            docs/denoising.md shows how well the embedded model's is calibrated.
+        posterior: the probability of each value among all valid ones, by the denoiser's logits when
+            all of it was still free; exact.
+    """
+
+    confidence: Mapping[str, float]
+    posterior: Mapping[str, float]
+    origin: Origin = field(repr=False, compare=False)
+    others: Callable[[], Mapping[str, Alternative]] = field(repr=False, compare=False)
+
+    @cached_property
+    def runners_up(self) -> Mapping[str, Alternative]:
+        """JSON pointer -> the likeliest other value, worked out when it is asked for."""
+        return self.others()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filling(Value, Effort):
     """A filled template.
 
     Attributes:
         value: the Python value (of a choice, pattern or text: the string).
         text: the value as text; JSON for a schema.
-        forwards: decoder forwards run.
-        confidence: JSON pointer of each value -> its posterior probability under the constraint.
-        elapsed: seconds, the encoding of the context not included.
-        tokens: positions that were filled.
-        timings: seconds by phase.
     """
 
     value: Any
     text: str
-    forwards: int
-    confidence: Mapping[str, float]
-    elapsed: float
-    tokens: int
-    timings: Timings
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which call is made and with what, or the answer; from one batch of rows.
+@dataclass(frozen=True, kw_only=True)
+class Call(Value):
+    """A call that was decided on: one of those on offer, with arguments that satisfy its schema."""
+
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(Effort):
+    """Which calls are made and with what, or the answer.
 
     Attributes:
-        name: the chosen call; None for an answer.
-        value: its arguments, or the answer's text.
-        choice: name -> probability; answering stands under "".
-        confidence: JSON pointer of each argument -> its posterior probability.
-        forwards: decoder forwards run.
-        tokens: positions filled in the choice and in the chosen row.
+        calls: one or several; none for an answer.
+        answer: the answer's text; None for calls.
+        choice: name -> probability of the first call; answering stands under "".
+        batch: whether the choice and all candidates were rows of one batch, or the choice was made
+            alone and only what was chosen was filled then.
     """
 
-    name: str | None
-    value: Any
+    calls: tuple[Call, ...]
+    answer: str | None
     choice: Mapping[str, float]
-    confidence: Mapping[str, float]
-    forwards: int
-    elapsed: float
-    tokens: int
-    timings: Timings
+    batch: Batch

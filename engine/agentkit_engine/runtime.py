@@ -1,55 +1,98 @@
 """The runtime: what all sessions of one loaded checkpoint share.
 
-Knows how checkpoint, vocabulary, forms and denoiser fit together. Must not know sessions.
+Knows how checkpoint, vocabulary, forms, denoiser, scheduler and the store of prefixes fit together.
+Must not know sessions.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
 
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.denoisers import DiffusionGemmaDenoiser
+from agentkit_engine.costs import Costs
+from agentkit_engine.denoise import Noise
+from agentkit_engine.denoisers import denoiser_of
 from agentkit_engine.errors import TemplateError
 from agentkit_engine.forms import Form, Writing
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.layouts import FormMaker, Layout
+from agentkit_engine.prefixes import PrefixStore
 from agentkit_engine.prompt import encode_content
+from agentkit_engine.scheduler import Scheduler
 from agentkit_engine.syntax import syntax_of
 from agentkit_engine.template import Schema
 
+_HOST_MEMORY = 1 << 30
+
 
 class Runtime:
-    """One checkpoint, ready to run. Thread-safe; who holds `lock` has the model to himself."""
+    """One checkpoint, ready to run. Thread-safe: only the scheduler's thread runs the model."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, memory: int | None = None, queue: int = 256
+    ) -> None:
+        """
+        Args:
+            memory: bytes for encoded contexts; by default a share of what the device has.
+            queue: works waiting and under way; one more is refused.
+        """
         self.checkpoint = checkpoint
-        self.denoiser = DiffusionGemmaDenoiser(checkpoint.model)
-        self.lock = threading.RLock()
+        self.denoiser = denoiser_of(checkpoint.model, shift=checkpoint.dialect.shift)
+        budget = _memory(self.denoiser.device) if memory is None else memory
+        self.prefixes = PrefixStore(self.denoiser, budget=budget)
+        self.scheduler = Scheduler(self.denoiser, queue=queue, encode=self.prefixes.encode)
+        self.costs = Costs()
         self.syntax = syntax_of(checkpoint.dialect.syntax)
         self._symbols = {
             byte: int(checkpoint.tokenizer.convert_tokens_to_ids(token))  # type: ignore[arg-type]
             for byte, token in self.syntax.symbols.items()
         }
+        self.vocabulary = Vocabulary.from_tokenizer(
+            checkpoint.tokenizer, symbols=self.syntax.symbols
+        )
         writing = Writing(
-            vocabulary=Vocabulary.from_tokenizer(checkpoint.tokenizer, symbols=self.syntax.symbols),
+            vocabulary=self.vocabulary,
             syntax=self.syntax,
             dialect=checkpoint.dialect,
             tokens=checkpoint.tokens,
             encode=self._encode,
             canvas_length=self.denoiser.canvas_length,
         )
+        self._control = set(self._symbols.values())
         self.forms = FormMaker(writing)
+        masked = checkpoint.dialect.start == "mask"
+        self.noise = Noise(
+            vocab_size=self.denoiser.vocab_size,
+            mask=checkpoint.tokens.mask if masked else None,
+            pad=checkpoint.tokens.pad,
+        )
 
-    def turn(self, calls: Mapping[str, Schema], *, layout: Layout | None = None) -> list[Form]:
+    def turn(
+        self, calls: Mapping[str, Schema], *, layout: Layout | None = None, at_once: int = 1
+    ) -> list[Form]:
         """The rows of one turn: the choice, one a call, the answer. Compiled once.
+
+        Args:
+            at_once: calls that the choice may name, where the layout can say several.
 
         Raises:
             UnsupportedSchema: a call's schema can't be guaranteed.
         """
         rows = [self._call(name, schema, layout) for name, schema in calls.items()]
-        choice = self.forms.choice(tuple(calls), layout=layout)
+        choice = self.forms.choice(tuple(calls), layout=layout, at_once=at_once)
         return [choice, *rows, self.forms.answer(layout=layout)]
+
+    def spoken(self, tokens: Sequence[int]) -> str:
+        """What a row says as the chat template writes it, control tokens spelled out."""
+        tokenizer: Any = self.checkpoint.tokenizer  # its decoding is annotated for batches, too
+        known, said = self.vocabulary.token_bytes, b""
+        for token in tokens:
+            written = None if token in self._control else known[token]
+            said += str(tokenizer.decode([token])).encode() if written is None else written
+        return said.decode(errors="replace")
 
     def _call(self, name: str, schema: Schema, layout: Layout | None) -> Form:
         try:
@@ -78,3 +121,11 @@ class Runtime:
 
     def _content(self, surface: bytes) -> list[int]:
         return encode_content(self.checkpoint.tokenizer, surface.decode())
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes for encoded contexts: half of what a GPU has left beside the weights, else 1 GiB."""
+    if device.type != "cuda":
+        return _HOST_MEMORY
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // 2

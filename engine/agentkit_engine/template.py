@@ -7,7 +7,7 @@ grammar says what may fill a hole, `canvas.py` where it lies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeGuard
 
@@ -60,14 +60,18 @@ Segment: TypeAlias = Text | Hole
 class Template:
     """What is asked of the engine: a JSON value, one of some choices, a pattern, or text.
 
-    Build it with `json_schema`, `choice`, `regex` or `text`.
+    Build it with `json_schema`, `choice`, `regex`, `text`, `infill` or `edit`.
     """
 
-    kind: Literal["json_schema", "choice", "regex", "text"]
+    kind: Literal["json_schema", "choice", "regex", "text", "infill", "edit"]
     schema: Schema | None = None
     options: tuple[str, ...] = ()
     pattern: str = ""
     max_tokens: int = 0
+    prefix: str = ""
+    suffix: str = ""
+    old: str = ""
+    keep: float = 0.0
 
     @classmethod
     def json_schema(cls, schema: Any) -> Template:
@@ -108,6 +112,80 @@ class Template:
             raise TemplateError(f"max_tokens is {max_tokens}; text needs at least 1 token")
         return cls("text", max_tokens=max_tokens)
 
+    @classmethod
+    def infill(
+        cls, prefix: str, suffix: str, *, max_tokens: int, pattern: str | None = None
+    ) -> Template:
+        """The text between `prefix` and `suffix`, of which the model sees both.
+
+        The value is the text of the hole, which may be empty. Its length is decided together with
+        what it says. Prefix, hole and suffix are tokenised each by itself. Of a prefix or a suffix
+        that the canvas has no room for, only what is nearest to the hole stands on it; put the
+        rest of the prefix into the context.
+
+        Args:
+            max_tokens: of the hole. Prefix and suffix share what it leaves of the canvas.
+            pattern: what the hole must match from end to end, as in `regex`.
+        """
+        if max_tokens < 1:
+            raise TemplateError(f"max_tokens is {max_tokens}; a hole needs at least 1 token")
+        return cls(
+            "infill",
+            pattern=pattern or "",
+            max_tokens=max_tokens,
+            prefix=_encodable(prefix),
+            suffix=_encodable(suffix),
+        )
+
+    @classmethod
+    def edit(
+        cls,
+        text: str,
+        span: tuple[int, int],
+        *,
+        max_tokens: int | None = None,
+        pattern: str | None = None,
+        keep: float = 0.0,
+    ) -> Template:
+        """`text` with the characters from `span[0]` to `span[1]` written anew, the rest kept.
+
+        The value is the whole new text. What stood there before may come back.
+
+        Args:
+            max_tokens: of the new part; by default twice those of the old, 16 at least, as far as
+                the canvas has room.
+            pattern: what the new part must match from end to end, as in `regex`.
+            keep: the share of the old part's tokens, evenly spread, that the model is shown at the
+                first step, if they are not more than `max_tokens`. A hint: none of them must stay.
+        """
+        start, stop = span
+        if not 0 <= start <= stop <= len(text):
+            raise TemplateError(
+                f"the span {span!r} does not lie in a text of {len(text)} characters; give the "
+                "first character that may change and the one behind the last"
+            )
+        if max_tokens is not None and max_tokens < 1:
+            raise TemplateError(f"max_tokens is {max_tokens}; a hole needs at least 1 token")
+        if not 0 <= keep <= 1:
+            raise TemplateError(f"keep is {keep}; it is a share, from 0 to 1")
+        return cls(
+            "edit",
+            pattern=pattern or "",
+            max_tokens=max_tokens or 0,
+            prefix=_encodable(text[:start]),
+            suffix=_encodable(text[stop:]),
+            old=_encodable(text[start:stop]),
+            keep=keep,
+        )
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TemplateError(f"{text!r} holds a lone surrogate; remove it") from error
+    return text
+
 
 def resolve(schema: Schema, root: Schema, pointer: str) -> tuple[Schema, str]:
     """Follows `$ref` inside the document; returns the schema it ends at and its pointer.
@@ -139,53 +217,61 @@ def outline(
     syntax: Syntax,
     *,
     root: Schema | None = None,
-    pointer: str = "",
-    path: Path = (),
+    absent: Collection[Path] = (),
 ) -> tuple[Segment, ...]:
     """The literals and holes of `schema`'s instances as `syntax` writes them, in order.
 
     Required objects are opened up into their keys; a required string has its quotes outside the
     hole; whatever may be absent, or may be of several shapes, is one hole.
+
+    Args:
+        root: the document that `schema` is a part of, if it is not all of it.
+        absent: where optional keys lie that are left out.
     """
-    return tuple(_join(_outline(schema, syntax, schema if root is None else root, pointer, path)))
+    whole = schema if root is None else root
+    return tuple(_join(_Outline(syntax, whole, frozenset(absent)).of(schema, "", ())))
 
 
-def _outline(
-    schema: Schema, syntax: Syntax, root: Schema, pointer: str, path: Path
-) -> Iterator[Segment]:
-    schema, pointer = resolve(schema, root, pointer)
-    if _is_record(schema):
-        yield from _record(schema, syntax, root, pointer, path)
-    elif _is_constant(schema):
-        yield Text(syntax.dumps(schema["const"]))
-    elif _is_string(schema):
-        yield Text(syntax.quote)
-        yield Hole(path, schema, pointer, content_only=True)
-        yield Text(syntax.quote)
-    else:
-        yield Hole(path, schema, pointer)
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    syntax: Syntax
+    root: Schema
+    absent: frozenset[Path]
 
-
-def _record(
-    schema: Mapping[str, Any], syntax: Syntax, root: Schema, pointer: str, path: Path
-) -> Iterator[Segment]:
-    required = set(schema.get("required", ()))
-    separator = b"{"
-    for key, value in schema.get("properties", {}).items():
-        below, where = (*path, key), f"{pointer}/properties/{escape_pointer(key)}"
-        yield Text(separator + syntax.key(key) + syntax.key_separator)
-        separator = syntax.item_separator
-        if key in required:
-            yield from _outline(value, syntax, root, where, below)
-            continue
-        value, where = resolve(value, root, where)
-        if _is_string(value):
-            yield Text(syntax.quote)
-            yield Hole(below, value, where, optional=True, content_only=True)
-            yield Text(syntax.quote)
+    def of(self, schema: Schema, pointer: str, path: Path) -> Iterator[Segment]:
+        schema, pointer = resolve(schema, self.root, pointer)
+        if _is_record(schema):
+            yield from self._record(schema, pointer, path)
+        elif _is_constant(schema):
+            yield Text(self.syntax.dumps(schema["const"]))
         else:
-            yield Hole(below, value, where, optional=True)
-    yield Text(b"}" if schema.get("properties") else b"{}")
+            yield from self._hole(schema, pointer, path, optional=False)
+
+    def _record(self, schema: Mapping[str, Any], pointer: str, path: Path) -> Iterator[Segment]:
+        syntax, required = self.syntax, set(schema.get("required", ()))
+        separator = b"{"
+        for key, value in schema.get("properties", {}).items():
+            below, where = (*path, key), f"{pointer}/properties/{escape_pointer(key)}"
+            if below in self.absent:
+                continue
+            yield Text(separator + syntax.key(key) + syntax.key_separator)
+            separator = syntax.item_separator
+            if key in required:
+                yield from self.of(value, where, below)
+            else:
+                value, where = resolve(value, self.root, where)
+                yield from self._hole(value, where, below, optional=True)
+        yield Text(b"{}" if separator == b"{" else b"}")
+
+    def _hole(
+        self, schema: Schema, pointer: str, path: Path, *, optional: bool
+    ) -> Iterator[Segment]:
+        if not _is_string(schema):
+            yield Hole(path, schema, pointer, optional=optional)
+            return
+        yield Text(self.syntax.quote)
+        yield Hole(path, schema, pointer, optional=optional, content_only=True)
+        yield Text(self.syntax.quote)
 
 
 def _is_constant(schema: Schema) -> TypeGuard[Mapping[str, Any]]:
@@ -252,6 +338,12 @@ def escape_pointer(key: str) -> str:
 def json_pointer(path: Path) -> str:
     """`path` as a JSON pointer (RFC 6901): `("a", 0)` is `"/a/0"`, the whole value is `""`."""
     return "".join(f"/{escape_pointer(str(part))}" for part in path)
+
+
+def path_of(pointer: str) -> Path:
+    """The path of a JSON pointer, its parts as they are written: an index stays a string."""
+    parts = pointer.split("/")[1:]
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in parts)
 
 
 def skeleton(schema: Schema, *, root: Schema | None = None) -> Any:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import anyio.from_thread
 import anyio.to_thread
 
 from agentkit.backend import (
@@ -28,7 +27,7 @@ from agentkit.backend import (
 from agentkit.errors import BackendError
 from agentkit.message import AnswerMessage, CallMessage, Message, ResultMessage, UserMessage
 from agentkit_engine import Draft as EngineDraft
-from agentkit_engine import Engine, Session
+from agentkit_engine import Engine, Options, Session
 
 
 class EmbeddedBackend:
@@ -37,6 +36,8 @@ class EmbeddedBackend:
     Args:
         checkpoint: "embedded", a folder, or a hub id.
         device: "auto" takes the first CUDA device if there is one, else the CPU.
+        max_calls: calls of one turn, at most.
+        options: of every filling, as `agentkit_engine.Options` has them; `steps` is the agent's.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is of another architecture.
@@ -44,8 +45,17 @@ class EmbeddedBackend:
 
     capabilities = Capabilities(guaranteed=True, drafts=True, refill=False, fork=True)
 
-    def __init__(self, checkpoint: str | Path = "embedded", *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path = "embedded",
+        *,
+        device: str = "auto",
+        max_calls: int = 1,
+        **options: Unpack[Options],
+    ) -> None:
         self.engine = Engine.load(checkpoint, device=device)
+        self._max_calls = max_calls
+        self._options = options
 
     async def open(self, *, instructions: str, tools: Sequence[ToolSpec]) -> EmbeddedConversation:
         """Start a conversation; the tools' templates are compiled here, once.
@@ -58,7 +68,9 @@ class EmbeddedBackend:
         await anyio.to_thread.run_sync(partial(self.engine.prepare, calls), abandon_on_cancel=True)
         declared = [_declaration(tool) for tool in tools]
         session = self.engine.session(instructions=instructions, tools=declared)
-        return EmbeddedConversation(session, calls)
+        return EmbeddedConversation(
+            session, calls, max_calls=self._max_calls, options=self._options
+        )
 
     async def aclose(self) -> None:
         """Nothing to do: the engine goes with its last reference."""
@@ -67,9 +79,18 @@ class EmbeddedBackend:
 class EmbeddedConversation:
     """One session of the engine, and the calls that may be decided on."""
 
-    def __init__(self, session: Session, calls: dict[str, dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        calls: dict[str, dict[str, Any]],
+        *,
+        max_calls: int,
+        options: Options,
+    ) -> None:
         self._session: Session | None = session
         self._calls = calls
+        self._max_calls = max_calls
+        self._options = options
 
     async def extend(self, messages: Sequence[Message]) -> None:
         """Append messages; only what is new is encoded."""
@@ -78,26 +99,33 @@ class EmbeddedConversation:
     async def decide(self, *, steps: int, on_draft: OnDraft | None = None) -> Decision:
         """Choose a tool and fill its call, or answer: one batch, `steps` decoder forwards."""
         draw = None if on_draft is None else partial(_draw, on_draft)
-        found = await self._open().decide(self._calls, steps=steps, on_draft=draw)
-        calls: tuple[ProposedCall, ...] = ()
-        if found.name is not None:
-            calls = (ProposedCall(found.name, found.value, found.confidence),)
+        options: Options = {**self._options, "steps": steps}
+        found = await self._open().decide(
+            self._calls, max_calls=self._max_calls, on_draft=draw, **options
+        )
         spent = found.timings
         return Decision(
-            calls=calls,
-            answer=None if calls else found.value,
+            calls=tuple(
+                ProposedCall(call.name, call.arguments, call.confidence) for call in found.calls
+            ),
+            answer=found.answer,
             choice=found.choice,
             forwards=found.forwards,
+            passes=found.passes,
             tokens=found.tokens,
-            timings=Timings(spent.encode, spent.denoise, spent.lattice),
+            timings=Timings(spent.encode, spent.denoise, spent.lattice, spent.verify),
         )
 
     def fork(self) -> EmbeddedConversation:
         """A second conversation over the same encoded prefix."""
-        return EmbeddedConversation(self._open().fork(), self._calls)
+        return EmbeddedConversation(
+            self._open().fork(), self._calls, max_calls=self._max_calls, options=self._options
+        )
 
     async def aclose(self) -> None:
         """Let go of the keys and values."""
+        if self._session is not None:
+            self._session.close()
         self._session = None
 
     def _open(self) -> Session:
@@ -135,6 +163,5 @@ def _chat_message(message: Message) -> dict[str, Any]:
 
 
 def _draw(on_draft: OnDraft, draft: EngineDraft) -> None:
-    """Hands a draft from the worker thread to the event loop."""
     rows = tuple(Row(row.name, tuple(map(Cell, row.texts, row.states))) for row in draft.rows)
-    anyio.from_thread.run_sync(on_draft, Draft(draft.step, draft.steps, rows))
+    on_draft(Draft(draft.step, draft.steps, rows))

@@ -5,7 +5,28 @@ They know tensors and token ids. They must not know what is being filled.
 
 from __future__ import annotations
 
-from agentkit_engine.denoisers.base import Denoiser, Prefix
-from agentkit_engine.denoisers.diffusion_gemma import DiffusionGemmaDenoiser
+from transformers import DiffusionGemmaForBlockDiffusion, PreTrainedModel
 
-__all__ = ["Denoiser", "DiffusionGemmaDenoiser", "Prefix"]
+from agentkit_engine.denoisers.base import Denoiser, Prefix, Reading
+from agentkit_engine.denoisers.diffusion_gemma import DiffusionGemmaDenoiser
+from agentkit_engine.denoisers.masked import MaskedDenoiser
+
+__all__ = [
+    "Denoiser",
+    "DiffusionGemmaDenoiser",
+    "MaskedDenoiser",
+    "Prefix",
+    "Reading",
+    "denoiser_of",
+]
+
+
+def denoiser_of(model: PreTrainedModel, *, shift: bool = False) -> Denoiser:
+    """The denoiser of the family that `model` belongs to.
+
+    Args:
+        shift: of a masked model, the logits at a position predict the next one's token.
+    """
+    if isinstance(model, DiffusionGemmaForBlockDiffusion):
+        return DiffusionGemmaDenoiser(model)
+    return MaskedDenoiser(model, shift=shift)

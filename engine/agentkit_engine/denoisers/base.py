@@ -30,8 +30,35 @@ class Prefix:
         return len(self.tokens)
 
 
+class Reading(Protocol):
+    """What one causal pass over some rows behind a prefix found out, see `Denoiser.read`.
+
+    It holds the pass's states and, of keys and values, only what the rows added; logits are made
+    when they are asked for, so that those of many rows never stand in memory at once.
+    """
+
+    def logits(self, row: int) -> torch.Tensor:
+        """Next-token logits of one row of n tokens: [n + 1, V] float32, an inference tensor.
+
+        Entry k predicts token k of the row: entry 0 is what follows the prefix, entry n what
+        follows the row. Every call computes them anew.
+        """
+        ...
+
+    def prefix(self, row: int, length: int | None = None) -> Prefix | None:
+        """The prefix behind the first `length` tokens of a row (all of them without `length`).
+
+        Its keys and values are those of the pass: nothing is computed again, and nothing of other
+        rows or of padding is in it. None where the family does not hold them any more.
+
+        Raises:
+            EngineError: the row is shorter than `length`.
+        """
+        ...
+
+
 class Denoiser(Protocol):
-    """A block-diffusion model: a causal encoder of the context, a bidirectional canvas decoder."""
+    """A diffusion model that denoises canvases behind a context."""
 
     @property
     def vocab_size(self) -> int:
@@ -51,6 +78,11 @@ class Denoiser(Protocol):
     @property
     def device(self) -> torch.device:
         """Where canvases are expected and logits come."""
+        ...
+
+    @property
+    def causal(self) -> bool:
+        """Whether the context is encoded causally, so that `read` can score what was written."""
         ...
 
     def encode(self, tokens: Sequence[int], *, prefix: Prefix | None = None) -> Prefix:
@@ -73,16 +105,17 @@ class Denoiser(Protocol):
 
     def denoise(
         self,
-        prefix: Prefix,
+        prefix: Prefix | Sequence[Prefix],
         canvas: torch.Tensor,
         *,
         attend: torch.Tensor | None = None,
         previous: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """One denoise step: one decoder forward over all rows, each of them alone with the prefix.
+        """One denoise step: one forward over all rows, each of them alone with its prefix.
 
         Args:
-            prefix: the context that all rows share.
+            prefix: the context that all rows share, or one for each row. Rows that share a context
+                should bring the same object: it is then looked at once for all of them.
             canvas: [B, W] int64, one noisy canvas a row; W may be less than `canvas_length`.
             attend: [B, W] bool; False marks padding behind a narrower row, which no position of
                 that row sees. The logits at padding mean nothing.
@@ -92,7 +125,24 @@ class Denoiser(Protocol):
             [B, W, V] float32 raw logits, an inference tensor: compute from it, don't write into it.
 
         Raises:
-            ContextTooLong: prefix and canvas together are longer than `context_length`.
-            EngineError: W is more than `canvas_length`.
+            ContextTooLong: a row and its prefix together are longer than `context_length`.
+            EngineError: W is more than `canvas_length`, or there is not one prefix a row.
         """
+        ...
+
+    def read(self, prefix: Prefix, rows: Sequence[Sequence[int]]) -> Reading:
+        """Reads `rows` causally, each of them behind `prefix` and none seeing another: one pass.
+
+        `prefix` is not read again, so the pass costs the rows' own tokens, and those that rows
+        begin with in common may count once. A row may be empty, and rows may be equal or of
+        different lengths.
+
+        Raises:
+            ContextTooLong: a row and the prefix together are longer than `context_length`.
+            EngineError: the family has no causal encoder (`causal` is False).
+        """
+        ...
+
+    def nbytes(self, prefix: Prefix) -> int:
+        """Bytes of device memory that `prefix` keeps alive; some may be shared with others."""
         ...

@@ -1,6 +1,6 @@
 """DiffusionGemma as transformers has it (`DiffusionGemmaForBlockDiffusion`), behind `Denoiser`.
 
-Knows that class, its cache and its masks. Must not know tokenizers, templates or automata.
+Knows that class and its masks. Must not know tokenizers, templates or automata.
 
 All masks are written here and handed over as a dict of 4-D additive masks. The model's own defaults
 would let a canvas see everything in the cache, and it builds its encoder masks twice a call.
@@ -8,7 +8,6 @@ would let a canvas see everything in the cache, and it builds its encoder masks 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -16,7 +15,20 @@ import torch
 from transformers import DiffusionGemmaForBlockDiffusion, DynamicCache
 
 from agentkit_engine.denoisers.base import Prefix
-from agentkit_engine.errors import ContextTooLong, EngineError
+from agentkit_engine.denoisers.cache import (
+    Memory,
+    Stack,
+    layers_of,
+    lend,
+    memory_of,
+    nbytes,
+    release,
+    share,
+    shorten,
+)
+from agentkit_engine.denoisers.reading import Pass, Read, Row, TreeReading, packs, tree_of
+from agentkit_engine.denoisers.rows import pack, prefix_and_width, require_room, unpack
+from agentkit_engine.errors import EngineError
 
 Masks: TypeAlias = dict[str, torch.Tensor | None]
 
@@ -34,6 +46,8 @@ _ATTENTION = ("sdpa", "eager")
 class DiffusionGemmaDenoiser:
     """A `Denoiser` over a loaded DiffusionGemma model, on the device and in the dtype it has."""
 
+    causal = True
+
     def __init__(self, model: DiffusionGemmaForBlockDiffusion) -> None:
         config: Any = model.config
         text: Any = config.text_config
@@ -46,6 +60,7 @@ class DiffusionGemmaDenoiser:
         self._model = model.eval()
         self._text = text
         self._window = int(text.sliding_window)
+        self._stack = Stack()
         self.vocab_size = int(text.vocab_size)
         self.canvas_length = int(config.canvas_length)
         self.context_length = int(text.max_position_embeddings)
@@ -63,19 +78,16 @@ class DiffusionGemmaDenoiser:
             return prefix
         past = () if prefix is None else prefix.tokens
         total = past + tuple(tokens)
-        self._require_room(len(total))
-        cache = DynamicCache(config=self._text) if prefix is None else _share(_cache_of(prefix))
+        require_room(self, len(total))
+        new: Any = DynamicCache  # not annotated
+        cache = new(config=self._text) if prefix is None else share(memory_of(prefix).cache)
+        states = torch.empty(0)
         for start in range(len(past), len(total), _CHUNK):
             chunk = total[start : start + _CHUNK]
-            positions = torch.arange(start, start + len(chunk), device=self.device)[None]
-            self._model.model.encoder(
-                input_ids=torch.tensor([chunk], device=self.device),
-                attention_mask=self._causal_masks(start, len(chunk)),
-                position_ids=positions,
-                past_key_values=cache,
-            )
-        _release(cache)
-        return Prefix(total, cache)
+            positions = torch.arange(start, start + len(chunk), device=self.device)
+            states = self._encode(cache, chunk, positions, self._causal_masks(start, len(chunk)))
+        release(cache)
+        return Prefix(total, Memory(cache, states[-1].clone()))
 
     @torch.inference_mode()
     def rewind(self, prefix: Prefix, length: int) -> Prefix | None:
@@ -84,38 +96,84 @@ class DiffusionGemmaDenoiser:
             return prefix
         if not 0 < length < prefix.length or self._kept(prefix.length) < prefix.length:
             return None
-        cache = _share(_cache_of(prefix))
-        layers: list[Any] = cache.layers
-        for layer in layers:
-            layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
-            if hasattr(layer, "cumulative_length"):  # what a sliding layer has seen in all
-                layer.cumulative_length = length
-        return Prefix(prefix.tokens[:length], cache)
+        cache = shorten(memory_of(prefix).cache, length)
+        return Prefix(prefix.tokens[:length], Memory(cache, None))
+
+    def nbytes(self, prefix: Prefix) -> int:
+        """Bytes that `prefix` keeps alive, see `Denoiser.nbytes`."""
+        return nbytes(memory_of(prefix))
 
     @torch.inference_mode()
     def denoise(
         self,
-        prefix: Prefix,
+        prefix: Prefix | Sequence[Prefix],
         canvas: torch.Tensor,
         *,
         attend: torch.Tensor | None = None,
         previous: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """One decoder forward over all rows, see `Denoiser.denoise`."""
-        width = canvas.shape[1]
-        if width > self.canvas_length:
-            raise EngineError(
-                f"a canvas of {width} tokens is wider than the model's {self.canvas_length}; "
-                "fill fewer or narrower slots at a time"
-            )
-        self._require_room(prefix.length + width)
+        prefixes, widths = prefix_and_width(self, prefix, canvas, attend)
         canvas = canvas.to(self.device)
-        if attend is None or bool(attend.all()):
-            return self._denoise_rows(prefix, canvas, None, previous)
-        attend = attend.to(self.device)
-        if int(attend.sum()) > _DENSE * attend.numel():
-            return self._denoise_rows(prefix, canvas, attend, previous)
-        return self._denoise_packed(prefix, canvas, attend, previous)
+        filled = sum(widths) / canvas.numel()
+        if any(other is not prefixes[0] for other in prefixes):
+            return self._denoise_packed(prefixes, canvas, attend, previous)
+        if attend is None or filled == 1:
+            return self._denoise_rows(prefixes[0], canvas, None, previous)
+        if filled > _DENSE:
+            return self._denoise_rows(prefixes[0], canvas, attend.to(self.device), previous)
+        return self._denoise_packed(prefixes, canvas, attend, previous)
+
+    @torch.inference_mode()
+    def read(self, prefix: Prefix, rows: Sequence[Sequence[int]]) -> TreeReading:
+        """One causal pass over the tree of all rows, see `Denoiser.read`."""
+        past, memory = prefix.length, memory_of(prefix)
+        require_room(self, past + max(map(len, rows), default=0))
+        asked = [Row(past, tuple(row)) for row in rows]
+        if memory.state is None:  # rewound: its last token is looked at again, as a row like others
+            last = Row(past - 1, prefix.tokens[-1:])
+            (found, *read) = self._read(memory.cache, past, [last, *asked])
+            prefix = Prefix(prefix.tokens, Memory(memory.cache, found.states[-1].clone()))
+        else:
+            read = self._read(memory.cache, past, asked)
+        return TreeReading(prefix, read, self._head)
+
+    def _read(self, cache: DynamicCache, past: int, rows: Sequence[Row]) -> list[Read]:
+        """All rows, in passes of no more than a chunk's tokens each."""
+        read: list[Read] = []
+        for together in packs(rows, _CHUNK):
+            tree = tree_of(together)
+            lent = lend(cache)
+            states = torch.empty(0, self._text.hidden_size, device=self.device)
+            if tree.tokens:
+                positions = torch.tensor(tree.positions, device=self.device)
+                masks = self._reading_masks(past, tree.visible().to(self.device), positions)
+                states = self._encode(lent, tree.tokens, positions, masks)
+            run = Pass(states, [(layer.keys, layer.values) for layer in layers_of(lent)])
+            for row, path in zip(together, tree.paths, strict=True):
+                nodes = torch.tensor(path, dtype=torch.long, device=self.device)
+                read.append(Read(row.tokens, run, nodes))
+        return read
+
+    def _encode(
+        self, cache: DynamicCache, tokens: Sequence[int], positions: torch.Tensor, masks: Masks
+    ) -> torch.Tensor:
+        """One encoder forward over one sequence, which the cache takes in; its states [n, H]."""
+        output = self._model.model.encoder(
+            input_ids=torch.tensor([tokens], device=self.device),
+            attention_mask=masks,
+            position_ids=positions[None],
+            past_key_values=cache,
+        )
+        states: torch.Tensor = output.last_hidden_state
+        return states[0]
+
+    def _head(self, states: torch.Tensor) -> torch.Tensor:
+        """[n, H] to [n, V] logits, as the model's own forward makes them."""
+        model: Any = self._model
+        cap = model.final_logit_softcapping
+        logits: torch.Tensor = model.lm_head(states).float()
+        return logits.div_(cap).tanh_().mul_(cap)
 
     def _denoise_rows(
         self,
@@ -128,35 +186,46 @@ class DiffusionGemmaDenoiser:
         rows, width = canvas.shape
         positions = torch.arange(prefix.length, prefix.length + width, device=self.device)[None]
         masks = self._canvas_masks(prefix.length, attend)
-        cache = _share(_cache_of(prefix), rows=rows)
+        cache = share(memory_of(prefix).cache, rows=rows)
         return self._decode(cache, canvas, masks, positions, previous)
 
     def _denoise_packed(
         self,
-        prefix: Prefix,
+        prefixes: Sequence[Prefix],
         canvas: torch.Tensor,
-        attend: torch.Tensor,
+        attend: torch.Tensor | None,
         previous: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Rows of unlike widths in one sequence that sees the prefix once; no padding is computed.
+        """The rows of each prefix in one sequence that sees it once; one sequence a prefix.
 
-        The same function as a batch: positions start anew in each row, and a row sees only itself.
+        The same function as each row alone: positions start anew in each row, and a row sees only
+        its prefix and itself. Only where sequences differ in length is padding computed.
         """
-        row, column = attend.nonzero(as_tuple=True)
-        same = self._additive(row[:, None] == row[None])
+        width = canvas.shape[1]
+        groups, cells = pack(prefixes, attend, canvas)
+        back = unpack(cells, canvas.numel())
+        cells = cells.to(self.device)
+        lengths = [prefix.length for prefix in groups]
+        owners, columns = cells.div(width, rounding_mode="floor"), cells % width
+        own = owners[:, :, None] == owners[:, None]  # padding is a row of its own: it sees itself
 
-        def over(keys: int) -> torch.Tensor:
-            return torch.nn.functional.pad(same, (keys, 0))[None, None]
+        def over(keys: Sequence[int]) -> torch.Tensor:
+            held = torch.tensor(keys, device=self.device)[:, None, None]
+            past = torch.arange(max(keys), device=self.device) < held
+            visible = torch.cat((past.expand(-1, own.shape[1], -1), own), dim=-1)
+            return self._additive(visible)[:, None]
 
-        past = prefix.length
-        masks: Masks = {_FULL: over(past), _SLIDING: over(self._kept(past))}
-        guess = None if previous is None else previous[row, column][None]
-        positions = (past + column)[None]
-        cache = _share(_cache_of(prefix))
-        found = self._decode(cache, canvas[row, column][None], masks, positions, guess)
-        logits = found.new_zeros((*canvas.shape, found.shape[-1]))
-        logits[row, column] = found[0]
-        return logits
+        masks: Masks = {_FULL: over(lengths), _SLIDING: over([self._kept(n) for n in lengths])}
+        positions = torch.tensor(lengths, device=self.device)[:, None] + columns
+        memories = [memory_of(prefix) for prefix in groups]
+        cache = share(memories[0].cache) if len(groups) == 1 else self._stack.of(memories)
+        spread = cells.clamp(min=0)
+        if previous is not None:
+            flat = previous.to(self.device).flatten(0, 1)
+            previous = flat.view(*cells.shape, -1) if back is None else flat[spread]
+        found = self._decode(cache, canvas.flatten()[spread], masks, positions, previous)
+        logits = found.flatten(0, 1)
+        return (logits if back is None else logits[back.to(self.device)]).view(*canvas.shape, -1)
 
     def _decode(
         self,
@@ -176,10 +245,6 @@ class DiffusionGemmaDenoiser:
         logits: torch.Tensor = output.logits
         return logits
 
-    def _require_room(self, needed: int) -> None:
-        if needed > self.context_length:
-            raise ContextTooLong(needed=needed, available=self.context_length)
-
     def _kept(self, past: int) -> int:
         """How many of `past` encoded tokens a sliding layer still holds."""
         return min(past, self._window - 1)
@@ -188,12 +253,21 @@ class DiffusionGemmaDenoiser:
         """Masks for encoding `new` tokens behind `past`: [1, 1, new, keys held + new]."""
         if new == 1:  # it may see every key that a layer still holds, whatever the layer
             return {_FULL: None, _SLIDING: None}
-        query = torch.arange(past, past + new, device=self.device)[:, None]
-        key = torch.arange(past + new, device=self.device)[None]
-        causal = key <= query
-        near = causal & (query - key < self._window)
+        own = torch.ones(new, new, dtype=torch.bool, device=self.device).tril()
+        return self._reading_masks(past, own, torch.arange(past, past + new, device=self.device))
+
+    def _reading_masks(self, past: int, own: torch.Tensor, positions: torch.Tensor) -> Masks:
+        """Masks for one sequence of T tokens behind `past`: [1, 1, T, keys held + T].
+
+        A token sees what stands before its own position in the past, and by `own` [T, T] of the
+        sequence. The window of a sliding layer is counted in positions.
+        """
+        query = positions[:, None]
+        key = torch.arange(past, device=self.device)
+        visible = torch.cat((key[None] < query, own), dim=-1)
+        near = visible & (query - torch.cat((key, positions))[None] < self._window)
         return {
-            _FULL: self._additive(causal)[None, None],
+            _FULL: self._additive(visible)[None, None],
             _SLIDING: self._additive(near[:, past - self._kept(past) :])[None, None],
         }
 
@@ -217,36 +291,3 @@ class DiffusionGemmaDenoiser:
         dtype = self._model.dtype
         blocked = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         return blocked.masked_fill_(~visible, torch.finfo(dtype).min)
-
-
-def _cache_of(prefix: Prefix) -> DynamicCache:
-    if not isinstance(prefix.memory, DynamicCache):
-        raise EngineError("this prefix was encoded by a denoiser of another family; encode it anew")
-    return prefix.memory
-
-
-def _share(cache: DynamicCache, *, rows: int = 1) -> DynamicCache:
-    """A cache of its own over the same tensors, seen by `rows` rows (views, nothing is copied).
-
-    A dynamic layer grows by concatenation into new tensors, so the given cache never changes.
-    """
-    shared = copy.copy(cache)
-    shared.layers = [copy.copy(layer) for layer in cache.layers]
-    if rows > 1:
-        for layer in _layers(shared):
-            layer.keys = layer.keys.expand(rows, -1, -1, -1)
-            layer.values = layer.values.expand(rows, -1, -1, -1)
-    return shared
-
-
-def _layers(cache: DynamicCache) -> list[Any]:
-    """Its layers, all of them filled: `.keys` and `.values` are [B, heads, keys, head_dim]."""
-    return list(cache.layers)
-
-
-def _release(cache: DynamicCache) -> None:
-    """Lets go of what left a sliding layer's window, of which the layer still holds the storage."""
-    for layer in _layers(cache):
-        needed = layer.keys.numel() * layer.keys.element_size()
-        if layer.keys.untyped_storage().nbytes() > 2 * needed:
-            layer.keys, layer.values = layer.keys.clone(), layer.values.clone()

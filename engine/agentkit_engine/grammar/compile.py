@@ -133,10 +133,16 @@ def compile_schema(
     return found
 
 
-def compile_regex(pattern: str, *, vocabulary: Vocabulary) -> TokenAutomaton:
-    """Raw text that `pattern` matches from end to end; raises UnsupportedSchema ('pattern')."""
-    texts = pattern_texts(f"^(?:{pattern})$", pointer="")
-    return _raw(texts.inner, vocabulary, f"the pattern {pattern!r} matches no text")
+def compile_regex(
+    pattern: str, *, vocabulary: Vocabulary, without: Sequence[str] = ()
+) -> TokenAutomaton:
+    """Raw text that `pattern` matches from end to end; raises UnsupportedSchema ('pattern').
+
+    Args:
+        without: texts that are ruled out.
+    """
+    texts = pattern_texts(f"^(?:{pattern})$", pointer="").inner - TextSet.of(without)
+    return _raw(texts, vocabulary, f"the pattern {pattern!r} matches no text")
 
 
 def compile_choice(options: Sequence[str], *, vocabulary: Vocabulary) -> TokenAutomaton:
@@ -150,10 +156,18 @@ def compile_choice(options: Sequence[str], *, vocabulary: Vocabulary) -> TokenAu
 
 
 def compile_text(
-    *, vocabulary: Vocabulary, min_length: int = 0, max_length: int | None = None
+    *,
+    vocabulary: Vocabulary,
+    min_length: int = 0,
+    max_length: int | None = None,
+    without: Sequence[str] = (),
 ) -> TokenAutomaton:
-    """Any raw text of `min_length` to `max_length` characters, without control characters."""
-    texts = TextSet.lengths(min_length, max_length)
+    """Any raw text of `min_length` to `max_length` characters, without control characters.
+
+    Args:
+        without: texts that are ruled out.
+    """
+    texts = TextSet.lengths(min_length, max_length) - TextSet.of(without)
     return _raw(texts, vocabulary, f"no length from {min_length} to {max_length}")
 
 

@@ -21,49 +21,68 @@ _SAID = r"\S[\s\S]*"
 
 
 class FormMaker:
-    """Compiles templates, calls and choices for one checkpoint; keeps what it compiled."""
+    """Compiles templates, calls and choices for one checkpoint; keeps what it compiled.
+
+    Attributes:
+        writing: how the checkpoint writes.
+    """
 
     def __init__(self, writing: Writing) -> None:
-        self._writing = writing
+        self.writing = writing
         makers: dict[Layout, type[Slots] | type[Floating]] = {"slots": Slots, "float": Floating}
         self._layouts = {name: makers[name](writing) for name in writing.dialect.layouts}
         self._kept: dict[Any, Form] = {}
 
     def template(self, template: Template, *, layout: Layout | None, width: int | None) -> Form:
-        """A template by itself on a canvas of at most `width` tokens.
+        """A template by itself, on a row of at most `width` tokens.
+
+        By default that is one canvas of the model; several where the template's shortest filling
+        needs more, or where it says itself how long it may get.
 
         Raises:
             UnsupportedSchema, UnsatisfiableSchema: what the schema says can't be guaranteed.
-            CanvasTooShort: the canvas is too short for any valid filling.
+            CanvasTooShort: the row, or eight canvases, are too short for any valid filling.
             LayoutError: the checkpoint does not know the layout.
         """
         if width is not None and width < 1:
             raise CanvasTooShort(needed=1, available=width)
-        room = min(width or self._writing.canvas_length, self._writing.canvas_length)
+        longest, canvas = self.writing.longest, self.writing.canvas_length
+        room, limit = (min(width, longest),) * 2 if width else (canvas, longest)
         chosen = self._layout(layout)
+        if template.kind in ("infill", "edit"):
+            # each stands between other texts
+            return chosen.template(template, min(room, canvas), canvas)
         key = (repr(template), chosen, width)
-        return self._keep(key, lambda: chosen.template(template, room))
+        return self._keep(key, lambda: chosen.template(template, room, limit))
 
     def call(self, name: str, parameters: Schema, *, layout: Layout | None) -> Form:
         """A call of `name`, its arguments by the schema `parameters`."""
         chosen = self._layout(layout)
         key = (name, json.dumps(parameters), chosen)
-        return self._keep(key, lambda: chosen.call(name, parameters))
+        return self._keep(key, lambda: replace(chosen.call(name, parameters), role="call"))
 
-    def choice(self, names: Sequence[str], *, layout: Layout | None) -> Form:
-        """Which of `names` is called; one option more than names, for none of them."""
+    def choice(self, names: Sequence[str], *, layout: Layout | None, at_once: int = 1) -> Form:
+        """Which of `names` is called; one option more than names, for none of them.
+
+        Args:
+            at_once: so many calls are chosen together, where the layout can say them and the canvas
+                has room for their names.
+        """
         chosen = self._layout(layout)
-        return self._keep((tuple(names), chosen), lambda: chosen.choice(names))
+        one = self._keep((tuple(names), chosen, 1), lambda: chosen.choice(names))
+        room = max(1, self.writing.canvas_length // one.width)
+        calls = min(at_once, room) if chosen.several else 1
+        return self._keep((tuple(names), chosen, calls), lambda: chosen.choice(names, calls))
 
     def answer(self, *, layout: Layout | None) -> Form:
         """Free text that ends the turn: never nothing, nor mere white space."""
-        room = self._writing.canvas_length - 1
-        width = min(self._writing.dialect.answer_width or room, room)
+        room = self.writing.canvas_length - 1
+        width = min(self.writing.dialect.answer_width or room, room)
         said = Template.regex(_SAID, max_tokens=width)
-        return replace(self.template(said, layout=layout, width=None), name="answer")
+        return replace(self.template(said, layout=layout, width=None), name="answer", role="answer")
 
     def _layout(self, wanted: Layout | None) -> Slots | Floating:
-        known = self._writing.dialect.layouts
+        known = self.writing.dialect.layouts
         if wanted is not None and wanted not in known:
             raise LayoutError(
                 f"this checkpoint knows the layouts {', '.join(map(repr, known))}, not {wanted!r}; "

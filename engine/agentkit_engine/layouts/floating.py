@@ -13,7 +13,9 @@ from agentkit_engine.canvas import lay_out
 from agentkit_engine.errors import CanvasTooShort
 from agentkit_engine.forms import Form, Options, Region, Writing, gate
 from agentkit_engine.grammar import TokenAutomaton, compile_schema
-from agentkit_engine.template import Schema, Template, outline
+from agentkit_engine.layouts.excluding import pinned
+from agentkit_engine.layouts.infilling import Hollow, infilling
+from agentkit_engine.template import Schema, Template, outline, path_of
 
 _WIDTHS = (16, 32, 64, 128, 256)
 
@@ -21,58 +23,115 @@ _WIDTHS = (16, 32, 64, 128, 256)
 class Floating:
     """Lays templates, calls and choices out as running text."""
 
+    several = False  # one call's length says where the next begins
+
     def __init__(self, writing: Writing) -> None:
         self._writing = writing
 
-    def template(self, template: Template, room: int) -> Form:
-        """A template by itself, on a row of at most `room` tokens."""
+    def template(self, template: Template, room: int, limit: int) -> Form:
+        """A template by itself, on a row of at most `room` tokens; `limit` if it needs more."""
         writing = self._writing
         if template.schema is not None:
-            automaton, typical = self._schema(template.schema)
-            read = self._reader(template.schema, start=0)
-        else:
-            automaton, typical = writing.plain(template)
-            read = writing.text
-        needed = automaton.enough_tokens + 1
-        if needed > room:
-            raise CanvasTooShort(needed=needed, available=room)
-        width = min(room, self._narrowest(max(typical + 1, needed)))
-        region = Region(0, width, "", automaton.close(writing.tokens.end, writing.tokens.pad))
-        return Form("value", (None,) * width, (region,), read)
+            return self._schema("value", template.schema, (), writing.tokens.end, room, limit)
+        if template.kind in ("infill", "edit"):
+            return infilling(writing, template, room, self._hole)
+        automaton, typical = writing.plain(template)
+        width = self._width(0, automaton, typical, limit if template.max_tokens else room, limit)
+
+        def form(automaton: TokenAutomaton) -> Form:
+            def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
+                return form(writing.plain(template, without=[writing.text(row)])[0])
+
+            return self._form(
+                "value", (), width, automaton, writing.tokens.end, writing.text, without
+            )
+
+        return form(automaton)
+
+    def _hole(self, one: Hollow) -> Region:
+        start, tokens = len(one.prefix), self._writing.tokens
+        stop = start + one.room + len(one.suffix) + 1
+        place = (start, stop, one.value)
+        return Region.before(*place, text=one.suffix, end=tokens.end, pad=tokens.pad)
 
     def call(self, name: str, parameters: Schema) -> Form:
         """A call, pinned up to its name."""
-        tokens, room = self._writing.tokens, self._writing.canvas_length
-        automaton, typical = self._schema(parameters)
-        head = [*tokens.call_open, *self._writing.encode(name.encode())]
-        needed = len(head) + automaton.enough_tokens + 1
-        if needed > room:
-            raise CanvasTooShort(needed=needed, available=room)
-        width = self._narrowest(max(len(head) + typical + 1, needed))
-        closed = automaton.close(tokens.call_close[0], tokens.pad)
-        region = Region(len(head), width, "", closed)
-        row = (*head, *[None] * (width - len(head)))
-        return Form(name, row, (region,), self._reader(parameters, start=len(head)))
+        tokens = self._writing.tokens
+        head = (*tokens.call_open, *self._writing.encode(name.encode()))
+        rooms = (self._writing.canvas_length, self._writing.longest)
+        return self._schema(name, parameters, head, tokens.call_close[0], *rooms)
 
-    def choice(self, names: Sequence[str]) -> Form:
+    def choice(self, names: Sequence[str], calls: int = 1) -> Form:
         """How a row of noise would begin: as a call of one of `names`, or as none of them."""
+        assert calls == 1
         opening, encode = self._writing.tokens.call_open, self._writing.encode
-        calls = [(*opening, *encode(name.encode()), *encode(b"{")) for name in names]
-        longest = max((len(call) for call in calls), default=1)
-        options = Options(0, longest, (*calls, None))
-        return Form("", (None,) * self._narrowest(longest), (options,), lambda row: None)
+        said = [(*opening, *encode(name.encode()), *encode(b"{")) for name in names]
+        longest = max(map(len, said), default=1)
+        options = Options(0, longest, (*said, None))
+        return Form(
+            "",
+            (None,) * min(self._usual(longest), self._writing.canvas_length),
+            (options,),
+            lambda row: None,
+        )
 
-    def _schema(self, schema: Schema) -> tuple[TokenAutomaton, int]:
-        """The automaton of a schema, and the tokens an instance of typical values takes."""
+    def _schema(
+        self,
+        name: str,
+        schema: Schema,
+        head: tuple[int, ...],
+        end: int,
+        room: int,
+        limit: int,
+    ) -> Form:
+        """A value of `schema` between `head` and `end`."""
         writing = self._writing
-        automaton = compile_schema(schema, vocabulary=writing.vocabulary, syntax=writing.syntax)
         typical = lay_out(
             outline(schema, writing.syntax),
             encode=writing.encode,
             width_of=writing.width,
             filler=writing.tokens.pad,
-        )
-        return automaton, typical.width
+        ).width
+        read = self._reader(schema, start=len(head))
+
+        def form(said: Schema, width: int | None = None) -> Form:
+            automaton = compile_schema(said, vocabulary=writing.vocabulary, syntax=writing.syntax)
+            width = self._width(len(head), automaton, typical, width or room, width or limit)
+
+            def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
+                rejected = [tuple(path_of(pointer)) for pointer in pointers]
+                return form(pinned(schema, read(row), rejected), len(row))
+
+            return self._form(name, head, width, automaton, end, read, without)
+
+        return form(schema)
+
+    def _form(
+        self,
+        name: str,
+        head: tuple[int, ...],
+        width: int,
+        automaton: TokenAutomaton,
+        end: int,
+        read: Callable[[Sequence[int]], Any],
+        without: Callable[[Sequence[int], Sequence[str]], Form],
+    ) -> Form:
+        def literal(before: int, to: int) -> tuple[int, ...]:
+            return head if before < 0 else (end,)
+
+        pad = self._writing.tokens.pad
+        region = Region.floating(len(head), width, automaton, end=end, pad=pad)
+        row = (*head, *[None] * (width - len(head)))
+        return Form(name, row, (region,), read, literal, without)
+
+    def _width(
+        self, head: int, automaton: TokenAutomaton, typical: int, room: int, limit: int
+    ) -> int:
+        """As wide as typical values need, and wide enough for the shortest."""
+        needed = head + automaton.enough_tokens + 1
+        if needed > limit:
+            raise CanvasTooShort(needed=needed, available=limit)
+        return min(room if needed <= room else limit, self._usual(max(head + typical + 1, needed)))
 
     def _reader(self, schema: Schema, *, start: int) -> Callable[[Sequence[int]], Any]:
         check = gate(schema)
@@ -82,7 +141,10 @@ class Floating:
 
         return read
 
-    def _narrowest(self, wanted: int) -> int:
-        """The smallest usual width with room for `wanted`, as far as the model's canvas goes."""
+    def _usual(self, wanted: int) -> int:
+        """The smallest usual width with room for `wanted`; above one canvas, whole canvases."""
+        canvas = self._writing.canvas_length
+        if wanted > canvas:
+            return -(-wanted // canvas) * canvas
         usual = (width for width in _WIDTHS if width >= wanted)
-        return min(next(usual, wanted), self._writing.canvas_length)
+        return min(next(usual, wanted), canvas)

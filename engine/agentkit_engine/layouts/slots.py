@@ -6,14 +6,17 @@ absent optional key; both are dropped when the row is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 from agentkit_engine.canvas import Canvas, Slot, lay_out
-from agentkit_engine.errors import CanvasTooShort, UnsatisfiableSchema
+from agentkit_engine.errors import CanvasTooShort, TemplateError, UnsatisfiableSchema
 from agentkit_engine.forms import Form, Options, Region, Writing, gate
 from agentkit_engine.grammar import TokenAutomaton, compile_schema
+from agentkit_engine.layouts.excluding import OTHER, excluding
+from agentkit_engine.layouts.infilling import Hollow, infilling
 from agentkit_engine.template import (
     Hole,
     Path,
@@ -32,6 +35,8 @@ _ABSENT: Any = object()
 class Slots:
     """Lays templates, calls and choices out in slots."""
 
+    several = True  # calls can be chosen and filled in one canvas
+
     def __init__(self, writing: Writing) -> None:
         self._writing = writing
         filler, absent = writing.tokens.filler, writing.tokens.absent
@@ -39,17 +44,35 @@ class Slots:
         assert absent is not None
         self._filler, self._absent = filler, absent
 
-    def template(self, template: Template, room: int) -> Form:
-        """A template by itself, on a row of at most `room` tokens."""
+    def template(self, template: Template, room: int, limit: int) -> Form:
+        """A template by itself, on a row of at most `room` tokens; `limit` if it needs more."""
         if template.schema is not None:
-            return self._schema("value", template.schema, room)
+            return self._schema("value", template.schema, room, limit)
+        if template.kind in ("infill", "edit"):
+            return infilling(self._writing, template, room, self._hole)
         automaton, typical = self._writing.plain(template)
-        width = max(min(typical, room - 1), automaton.enough_tokens)
-        if width + 1 > room:
-            raise CanvasTooShort(needed=width + 1, available=room)
-        region = Region(0, width, "", automaton.fill(self._filler))
-        row = (*[None] * width, self._writing.tokens.end)
-        return Form("value", row, (region,), self._writing.text)
+        most = limit if template.max_tokens else room
+        width = max(min(typical, most - 1), automaton.enough_tokens)
+        if width + 1 > limit:
+            raise CanvasTooShort(needed=width + 1, available=limit)
+        return self._plain(template, automaton, width)
+
+    def _plain(self, template: Template, automaton: TokenAutomaton, width: int) -> Form:
+        end, text = self._writing.tokens.end, self._writing.text
+
+        def literal(before: int, to: int) -> tuple[int, ...]:
+            return () if to == 0 else (end,)
+
+        def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
+            other, _ = self._writing.plain(template, without=[text(row[:width])])
+            return self._plain(template, other, width)
+
+        region = Region.slot(0, width, "", automaton, filler=self._filler)
+        return Form("value", (*[None] * width, end), (region,), text, literal, without)
+
+    def _hole(self, one: Hollow) -> Region:
+        start = len(one.prefix)
+        return Region.slot(start, start + one.room, "", one.value, filler=self._filler)
 
     def call(self, name: str, parameters: Schema) -> Form:
         """A call, its name pinned."""
@@ -58,25 +81,28 @@ class Slots:
             name,
             parameters,
             self._writing.canvas_length,
+            self._writing.longest,
             head=name.encode(),
             opening=tokens.call_open,
             closing=tokens.call_close,
         )
 
-    def choice(self, names: Sequence[str]) -> Form:
-        """A slot for the name of a call, where the marker of absence says there is none."""
+    def choice(self, names: Sequence[str], calls: int = 1) -> Form:
+        """Slots for the names of calls, where the marker of absence says there is no more."""
         opening = self._writing.tokens.call_open
         written = [self._writing.encode(name.encode()) for name in names] + [[self._absent]]
         width = max(map(len, written))
-        padded = [(*option, *[self._filler] * (width - len(option))) for option in written]
-        options = Options(len(opening), len(opening) + width, tuple(padded))
-        return Form("", (*opening, *[None] * width), (options,), lambda row: None)
+        padded = tuple((*option, *[self._filler] * (width - len(option))) for option in written)
+        starts = [len(opening) + k * (len(opening) + width) for k in range(calls)]
+        options = tuple(Options(start, start + width, padded) for start in starts)
+        return Form("", (*opening, *[None] * width) * calls, options, lambda row: None)
 
     def _schema(
         self,
         name: str,
         schema: Schema,
         room: int,
+        limit: int,
         *,
         head: bytes = b"",
         opening: Sequence[int] = (),
@@ -84,24 +110,93 @@ class Slots:
     ) -> Form:
         segments = _headed(head, outline(schema, self._writing.syntax))
         automata = {s.path: self._automaton(s, schema) for s in segments if isinstance(s, Hole)}
-        canvas = self._fit(segments, automata, room, opening, closing)
+        canvas = self._fit(segments, automata, (room, limit), opening, closing)
         tokens: list[int | None] = list(canvas.tokens)
+        holes: list[Slot] = []
         regions: list[Region] = []
         for slot in canvas.slots:
             automaton = automata[slot.hole.path]
-            if automaton is None:  # an optional key that no value fits is always absent
-                tokens[slot.start] = self._absent
-                continue
-            tokens[slot.start : slot.stop] = [None] * slot.width
-            marker = self._absent if slot.hole.optional else None
-            filled = automaton.fill(self._filler, marker=marker)
-            regions.append(Region(slot.start, slot.stop, json_pointer(slot.hole.path), filled))
+            if automaton is None:
+                tokens[slot.start] = self._absent  # a key that no value fits is always absent
+            else:
+                tokens[slot.start : slot.stop] = [None] * slot.width
+                holes.append(slot)
+                regions.append(self._region(slot, automaton))
         check = gate(schema)
 
         def read(row: Sequence[int]) -> Any:
             return check(self._read(row, schema, canvas.slots))
 
-        return Form(name, tuple(tokens), tuple(regions), read)
+        def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
+            regions = self._others(holes, row, pointers, schema)
+            places = {place for region in regions for place in range(region.start, region.stop)}
+            rest = tuple(None if place in places else token for place, token in enumerate(row))
+            return Form(name, rest, regions, read)
+
+        said_last = closing or (self._writing.tokens.end,)
+        literal = self._literals(schema, head, opening, said_last, automata)
+        return Form(name, tuple(tokens), tuple(regions), read, literal, without)
+
+    def _region(self, slot: Slot, automaton: TokenAutomaton, *, optional: bool = True) -> Region:
+        absent = self._absent if slot.hole.optional and optional else None
+        pointer = json_pointer(slot.hole.path)
+        place = (slot.start, slot.stop, pointer)
+        return Region.slot(*place, automaton, filler=self._filler, absent=absent)
+
+    def _others(
+        self, slots: Sequence[Slot], row: Sequence[int], pointers: Sequence[str], schema: Schema
+    ) -> tuple[Region, ...]:
+        """The regions of rejected values, which become others; a key that was absent comes."""
+        known = {json_pointer(slot.hole.path): slot for slot in slots}
+        found: dict[str, Region] = {}
+        for pointer in pointers:
+            owner = next((p for p in known if pointer == p or pointer.startswith(f"{p}/")), None)
+            if owner is None:
+                raise TemplateError(
+                    f"no value of its own was filled in at {pointer!r}; there are those at "
+                    f"{', '.join(map(repr, known))}"
+                )
+            slot = known[owner]
+            hole, value = slot.hole, self._value(row[slot.start : slot.stop], slot.hole)
+            if value is _ABSENT:
+                automaton = self._automaton(hole, schema)
+            else:
+                root = excluding(schema, hole.pointer, value)
+                automaton = self._automaton(replace(hole, pointer=OTHER, optional=False), root)
+            assert automaton is not None
+            found[owner] = self._region(slot, automaton, optional=value is not _ABSENT)
+        return tuple(found.values())
+
+    def _literals(
+        self,
+        schema: Schema,
+        head: bytes,
+        opening: Sequence[int],
+        closing: Sequence[int],
+        automata: Mapping[Path, TokenAutomaton | None],
+    ) -> Callable[[int, int], tuple[int, ...]]:
+        """What is said from one region to another, those between left out."""
+        paths = list(automata)
+        filled = [path for path in paths if automata[path] is not None]
+
+        @cache
+        def literal(before: int, to: int) -> tuple[int, ...]:
+            first = paths.index(filled[before]) + 1 if before >= 0 else 0
+            last = paths.index(filled[to]) if to < len(filled) else len(paths)
+            left = outline(schema, self._writing.syntax, absent=paths[first:last])
+            text, segments = b"", iter(_headed(head, left))
+            if before >= 0:
+                while getattr(next(segments), "path", None) != filled[before]:
+                    pass
+            for segment in segments:
+                if isinstance(segment, Hole):
+                    break
+                text = segment.content
+            tokens = tuple(self._writing.encode(text))
+            tokens = (*opening, *tokens) if before < 0 else tokens
+            return (*tokens, *closing) if to == len(filled) else tokens
+
+        return literal
 
     def _automaton(self, hole: Hole, root: Schema) -> TokenAutomaton | None:
         try:
@@ -122,11 +217,15 @@ class Slots:
         self,
         segments: Sequence[Segment],
         automata: Mapping[Path, TokenAutomaton | None],
-        room: int,
+        rooms: tuple[int, int],
         opening: Sequence[int],
         closing: Sequence[int],
     ) -> Canvas:
-        """Lays the slots out by their typical widths, narrower where they don't fit the room."""
+        """Lays the slots out by their typical widths, narrower where they don't fit the room.
+
+        Args:
+            rooms: what there is; and what there is if not even the narrowest fit into that.
+        """
         least = {
             path: max(1, found.enough_tokens) if found else 1 for path, found in automata.items()
         }
@@ -140,11 +239,18 @@ class Slots:
             closing=closing,
         )
         canvas = place(width_of=lambda hole: max(typical[hole.path], least[hole.path]))
+        room, limit = rooms
         if canvas.width <= room:
             return canvas
         smallest = place(width_of=lambda hole: least[hole.path])
+        if smallest.width > limit:
+            raise CanvasTooShort(needed=smallest.width, available=limit)
         if smallest.width > room:
-            raise CanvasTooShort(needed=smallest.width, available=room)
+            room = limit
+            typical |= {path: 3 * n // 2 for path, n in least.items() if n > typical[path]}
+            canvas = place(width_of=lambda hole: typical[hole.path])
+        if canvas.width <= room:
+            return canvas
         spare = (room - smallest.width) / (canvas.width - smallest.width)
 
         def shrunk(hole: Hole) -> int:

@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     train.add_argument("--threads", type=int, default=2)
     train.add_argument("--device", default="cpu")
     _add_recipe(train)
+    modes = ["off", "rerank", "exact"]
     samples = subparsers.add_parser("samples", help="print conversations of the corpus")
     samples.add_argument("-n", type=int, default=20)
     samples.add_argument("--seed", type=int, default=0)
@@ -29,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "checkpoint", nargs="?", default="embedded", help='"embedded" or a folder'
     )
     evaluate.add_argument("--cases", type=int, default=300, help="turns a set")
-    evaluate.add_argument("--steps", type=int, nargs="+", default=[1])
+    evaluate.add_argument("--steps", type=int, default=1, help="of each denoising, at most")
+    evaluate.add_argument(
+        "--verify", nargs="+", choices=modes, default=modes, help="a column of the table each"
+    )
     evaluate.add_argument("--threads", type=int, default=2)
     export = subparsers.add_parser("export", help="make a training folder the embedded checkpoint")
     export.add_argument("folder", type=Path)
@@ -85,12 +89,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(arguments.threads)
     engine = Engine.load(arguments.checkpoint)
-    table = Table(
-        "set", "what", *(f"{steps} step{'s'[: steps != 1]}" for steps in arguments.steps), "cases"
-    )
+    table = Table("set", "what", *arguments.verify, "cases", title="by what is verified, and how")
     for name in SETS:
         tallies = [
-            evaluate(engine, name, count=arguments.cases, steps=steps) for steps in arguments.steps
+            evaluate(engine, name, count=arguments.cases, steps=arguments.steps, verify=mode)
+            for mode in arguments.verify
         ]
         for what in sorted(tallies[0].total):
             shares = (f"{tally.share(what):.1%}" for tally in tallies)

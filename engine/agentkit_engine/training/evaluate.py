@@ -10,10 +10,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from agentkit_engine.engine import Engine
 from agentkit_engine.outcome import Decision
+from agentkit_engine.settings import Options
 from agentkit_engine.training.corpus.conversations import NO_TOOL, Conversation, corpus
 
 _SEED = 987_654_321  # far from every seed that training uses
@@ -60,13 +61,13 @@ def cases(name: str, *, seed: int = _SEED) -> Iterator[Case]:
                 yield Case(conversation, index, message)
 
 
-def decide(engine: Engine, case: Case, *, steps: int = 1) -> Decision:
+def decide(engine: Engine, case: Case, **options: Unpack[Options]) -> Decision:
     """What the engine does at a case's turn."""
     tools = case.conversation.tools
     session = engine.session(tools=tools)
     session.extend_sync(*case.conversation.messages[: case.before])
     calls = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
-    return session.decide_sync(calls, steps=steps)
+    return session.decide_sync(calls, **options)
 
 
 def judge(case: Case, decision: Decision, tally: Tally) -> None:
@@ -76,22 +77,26 @@ def judge(case: Case, decision: Decision, tally: Tally) -> None:
         kind = "no tool" if case.expected["content"] == NO_TOOL else "answer after results"
         if case.conversation.messages[case.before - 1]["role"] == "user" and kind != "no tool":
             kind = "small talk"
-        tally.add(f"{kind}: recognised", right=decision.name is None)
-        tally.add(f"{kind}: words exact", right=decision.value == case.expected["content"])
+        tally.add(f"{kind}: recognised", right=not decision.calls)
+        tally.add(f"{kind}: words exact", right=decision.answer == case.expected["content"])
         return
-    call = calls[0]["function"]
-    chosen = decision.name == call["name"]
+    expected = calls[0]["function"]
+    found = next(iter(decision.calls), None)
+    chosen = found is not None and found.name == expected["name"]
+    exact = found is not None and chosen and found.arguments == expected["arguments"]
     tally.add("tool chosen", right=chosen)
-    tally.add("whole call exact", right=chosen and decision.value == call["arguments"])
+    tally.add("whole call exact", right=exact)
     if chosen:
-        tally.add("arguments exact, tool right", right=decision.value == call["arguments"])
+        tally.add("arguments exact, tool right", right=exact)
 
 
-def evaluate(engine: Engine, name: str, *, count: int, steps: int = 1) -> Tally:
+def evaluate(
+    engine: Engine, name: str, *, count: int, **options: Unpack[Options]
+) -> Tally:
     """Runs `count` cases of one set; shows progress on a terminal."""
     tally = Tally()
     for number, case in enumerate(cases(name), 1):
-        judge(case, decide(engine, case, steps=steps), tally)
+        judge(case, decide(engine, case, **options), tally)
         if sys.stderr.isatty():
             print(f"\r{name}: {number}/{count}", end="", file=sys.stderr, flush=True)
         if number >= count:

@@ -41,6 +41,7 @@ DIALECT = Dialect(
     mask=MASK,
     pad=FILLER,
     answer_width=64,
+    spoken=("call", "answer"),
 )
 
 

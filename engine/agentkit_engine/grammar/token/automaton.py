@@ -36,6 +36,7 @@ class TokenAutomaton:
     repeats: where an object's free keys could be repeated, which no finite automaton can rule out:
     whether the text of a sequence repeats one; such a sequence is not accepted.
     strict: then, a part of the language whose moves never repeat a key.
+    tail: tokens that `fill` and `close` added, which write no text.
     """
 
     class_of: Ints
@@ -49,6 +50,7 @@ class TokenAutomaton:
     min_tokens: int
     repeats: Callable[[Sequence[int]], bool] | None = None
     strict: TokenAutomaton | None = None
+    tail: frozenset[int] = frozenset()
 
     @property
     def states(self) -> int:
@@ -74,6 +76,16 @@ class TokenAutomaton:
         own = (self.class_of, self.src, self.dst, self.set, self.set_first, self.set_class)
         held = sum(part.nbytes for part in (*own, self.accepting))
         return held + (self.strict.nbytes if self.strict else 0)
+
+    @cached_property
+    def ahead(self) -> Ints:
+        """The least number of tokens from each state to acceptance: int32 [S].
+
+        A state that no accepting one can be reached from has the largest int32.
+        """
+        src, dst = self.src.astype(np.int64), self.dst.astype(np.int64)
+        steps = steps_from(np.flatnonzero(self.accepting), dst, src, self.states)
+        return np.where(steps < 0, np.iinfo(np.int32).max, steps).astype(np.int32)
 
     @cached_property
     def edges(self) -> tuple[Ints, Ints, Ints]:
@@ -123,7 +135,9 @@ class TokenAutomaton:
             ending[grown.start] = (*ending.get(grown.start, ()), marker)
         least = self.min_tokens if marker is None else min(self.min_tokens, 1)
         found = grown._extended(ending, np.append(grown.accepting, True), least)
-        return replace(found, strict=self.strict and self.strict.fill(filler, marker=marker))
+        ends = {filler} if marker is None else {filler, marker}
+        strict = self.strict and self.strict.fill(filler, marker=marker)
+        return replace(found, strict=strict, tail=self.tail | ends)
 
     def close(self, end: int, pad: int) -> TokenAutomaton:
         """The floating form: a value, the token `end`, then only `pad`."""
@@ -132,7 +146,28 @@ class TokenAutomaton:
         ending: dict[int, tuple[int, ...]] = {**dict.fromkeys(states, (end,)), last: (pad,)}
         accepting = np.append(np.zeros(last, np.bool_), True)
         found = self._extended(ending, accepting, self.min_tokens + 1)
-        return replace(found, strict=self.strict and self.strict.close(end, pad))
+        strict = self.strict and self.strict.close(end, pad)
+        return replace(found, strict=strict, tail=self.tail | {end, pad})
+
+    def carried(self, start: int, room: int) -> TokenAutomaton:
+        """What one canvas of several may hold: a piece from the state `start` on.
+
+        It accepts in every state from which acceptance is at most `room` tokens away, so that what
+        follows fits a further canvas of `room` tokens, provided that the language can be stretched
+        to fill it: do this to what `fill` or `close` made. Without either, a shorter ending than
+        `room` is counted as fitting. room 0 is the last canvas: it accepts where this one does.
+
+        A piece alone can't tell whether the whole repeats a key: `repeats` and `strict` are off,
+        and the caller asks `repeats` of the whole.
+        """
+        return replace(
+            self,
+            start=start,
+            accepting=self.ahead <= room,
+            min_tokens=max(0, int(self.ahead[start]) - room),
+            repeats=None,
+            strict=None,
+        )
 
     @cached_property
     def _src_first(self) -> list[int]:

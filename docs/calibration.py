@@ -1,0 +1,135 @@
+"""Draws docs/calibration.svg: how often values of a confidence are right, on the embedded model.
+
+A reliability curve over the arguments of calls that training never saw, verified and not:
+`make docs`, or by itself for more turns, `python docs/calibration.py --turns 300`. The table it
+prints ends with the expected calibration error, the mean distance of confidence and truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from agentkit_engine import Call, Engine, Options
+from agentkit_engine.template import path_of
+from agentkit_engine.training.evaluate import SETS, cases, decide
+
+HERE = Path(__file__).parent
+EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)
+MODES: dict[str, tuple[Options, str]] = {
+    "as denoised": ({"verify": "off"}, "#c2410c"),
+    "verified": ({"verify": "exact"}, "#1d4ed8"),
+}
+SIZE, EDGE = 360, 48  # of the plot and around it, in pixels
+
+Pair = tuple[float, bool]
+
+
+def judged(engine: Engine, options: Options, turns: int) -> Iterator[Pair]:
+    """Confidence and truth of each argument, where the tool is the right one."""
+    for name in SETS:
+        calling = (case for case in cases(name) if case.expected.get("tool_calls"))
+        for case in islice(calling, turns):
+            expected = case.expected["tool_calls"][0]["function"]
+            for call in decide(engine, case, **options).calls:
+                if call.name == expected["name"]:
+                    yield from _arguments(call, expected["arguments"])
+
+
+def _arguments(call: Call, expected: Any) -> Iterator[Pair]:
+    for pointer, confidence in call.confidence.items():
+        yield confidence, _at(call.arguments, pointer) == _at(expected, pointer)
+
+
+def _at(value: Any, pointer: str) -> Any:
+    for part in path_of(pointer):
+        if part not in value:
+            return "nothing there"
+        value = value[part]
+    return value
+
+
+def bins(pairs: Sequence[Pair]) -> list[tuple[int, float, float]]:
+    """Those of like confidence: how many, their mean confidence, and the share that is right."""
+    found: list[tuple[int, float, float]] = []
+    for low, high in pairwise(EDGES):
+        own = [pair for pair in pairs if low <= pair[0] < high or pair[0] == high == 1.0]
+        if own:
+            mean, right = (sum(column) / len(own) for column in zip(*own, strict=True))
+            found.append((len(own), mean, right))
+    return found
+
+
+def drawn(curves: dict[str, list[tuple[int, float, float]]]) -> str:
+    """The curves as SVG; a point's area says how many values it stands for."""
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return EDGE + x * SIZE, EDGE + (1 - y) * SIZE
+
+    whole = SIZE + 2 * EDGE
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole} {whole}" '
+        f'width="{whole}" height="{whole}" font-family="sans-serif" font-size="12">',
+        "<title>Confidence and truth of the embedded model's arguments</title>",
+        f'<rect width="{whole}" height="{whole}" fill="white"/>',
+    ]
+    for tenth in range(0, 11, 2):
+        share = tenth / 10
+        (x, bottom), (left, y) = at(share, 0), at(0, share)
+        parts += [
+            f'<path d="M{x} {EDGE}V{bottom}M{left} {y}H{EDGE + SIZE}" stroke="#e5e7eb"/>',
+            f'<text x="{x}" y="{bottom + 18}" text-anchor="middle" fill="#374151">{share}</text>',
+            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end" fill="#374151">{share}</text>',
+        ]
+    (x0, y0), (x1, y1) = at(0, 0), at(1, 1)
+    parts.append(f'<path d="M{x0} {y0}L{x1} {y1}" stroke="#9ca3af" stroke-dasharray="4 4"/>')
+    for row, (name, points) in enumerate(curves.items()):
+        colour = MODES[name][1]
+        places = [at(mean, right) for _, mean, right in points]
+        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        parts.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for (x, y), (count, _, _) in zip(places, points, strict=True):
+            radius = 2 + 0.4 * count**0.5
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour}" '
+                'fill-opacity="0.6"/>'
+            )
+        y = EDGE + 18 + 18 * row
+        parts.append(f'<circle cx="{EDGE + 16}" cy="{y - 4}" r="5" fill="{colour}"/>')
+        parts.append(f'<text x="{EDGE + 28}" y="{y}" fill="#111827">{name}</text>')
+    middle, foot = EDGE + SIZE / 2, whole - 10
+    parts += [
+        f'<text x="{middle}" y="{foot}" text-anchor="middle">confidence</text>',
+        f'<text x="14" y="{middle}" text-anchor="middle" '
+        f'transform="rotate(-90 14 {middle})">share that is right</text>',
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=100, help="calls of each set")
+    parser.add_argument("--checkpoint", default="embedded")
+    arguments = parser.parse_args()
+    engine = Engine.load(arguments.checkpoint)
+    table = Table("", "values", "right", "calibration error")
+    curves: dict[str, list[tuple[int, float, float]]] = {}
+    for name, (options, _) in MODES.items():
+        pairs = list(judged(engine, options, arguments.turns))
+        curves[name] = bins(pairs)
+        error = sum(count * abs(mean - right) for count, mean, right in curves[name])
+        right = sum(right for _, right in pairs) / len(pairs)
+        table.add_row(name, str(len(pairs)), f"{right:.1%}", f"{error / len(pairs):.3f}")
+    (HERE / "calibration.svg").write_text(drawn(curves), "utf-8")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()

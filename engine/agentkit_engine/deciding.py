@@ -1,0 +1,163 @@
+"""The work of a decision: which calls are made and with what, or what is answered.
+
+Knows turns, the rows of a turn, and what a forward costs. Must not know agents or schedulers.
+
+The choice, the arguments of every candidate and the answer are rows of one batch over the shared
+context, so that one forward decides the whole turn; where that is dearer than two forwards, the
+choice is made first and only what was chosen is filled. Several calls are one canvas, one behind
+the other, where the layout can choose several at once; else they are decided on in turn, each
+behind those before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agentkit_engine.denoise import Denoising
+from agentkit_engine.denoisers import Prefix
+from agentkit_engine.forms import Form
+from agentkit_engine.layouts.joined import joined
+from agentkit_engine.outcome import Batch, Call, Decision
+from agentkit_engine.template import Schema
+from agentkit_engine.turn import Solved, Turn
+from agentkit_engine.work import Work, encode
+
+__all__ = ["decide"]
+
+
+def decide(
+    turn: Turn, calls: Mapping[str, Schema], *, most: int, batch: Batch | None
+) -> Work[Decision]:
+    """Chooses at most `most` of `calls` and fills them, or answers.
+
+    Args:
+        calls: name -> schema of its arguments.
+        batch: as told, or what is cheaper here.
+    """
+    behind = yield from turn.prefix()
+    rounds: list[_Round] = []
+    made: list[Call] = []
+    said: tuple[int, ...] = ()
+    answer: str | None = None
+    end: Prefix | None = behind
+    while len(made) < most:
+        one = _Round(turn, calls, behind, most=most - len(made), batch=batch)
+        rounds.append(one)
+        yield from one.choose()
+        if made and not one.names:
+            break
+        solved = yield from one.solved()
+        said, end = (*said, *solved.verified.said), solved.verified.prefix
+        if not one.names:
+            answer = solved.form.read(solved.verified.tokens)
+            break
+        made += one.made(solved)
+        if one.last:
+            break
+        if len(made) < most:
+            end = behind = end or (yield from encode(solved.verified.said, behind))
+    turn.say(said, end)
+    return Decision(
+        calls=tuple(made),
+        answer=answer,
+        choice=rounds[0].choice,
+        batch=rounds[0].batch,
+        **turn.effort(),
+    )
+
+
+class _Round:
+    """One choice, of one or several calls or an answer, and what was chosen.
+
+    Attributes:
+        names: the calls chosen; none for an answer.
+        last: whether the model said that no more is to be called.
+        choice: name -> probability, of the first call; answering stands under "".
+        batch: whether all candidates went along with the choice.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        calls: Mapping[str, Schema],
+        prefix: Prefix,
+        *,
+        most: int,
+        batch: Batch | None,
+    ) -> None:
+        self._turn, self._prefix = turn, prefix
+        self._room = turn.runtime.denoiser.canvas_length
+        self._offered = list(calls)
+        layout = turn.settings.layout
+        self._forms = turn.runtime.turn(calls, layout=layout, at_once=most)
+        wide = any(form.width > self._room for form in self._forms)
+        self.batch: Batch = "choice-first" if wide else batch or self._cheaper()
+        self.names: tuple[str, ...] = ()
+        self.last = True
+        self.choice: Mapping[str, float] = {}
+
+    def choose(self) -> Work[None]:
+        """Denoises the choice; and with it, in one batch, whatever may be chosen."""
+        forms = self._forms if self.batch == "whole" else self._forms[:1]
+        self._denoising = yield from self._turn.denoised(self._prefix, forms, self._wanted)
+        self._turn.positions += forms[0].free
+        options = self._denoising.filled(0).options
+        chosen = self._chosen(self._denoising)
+        self.names = tuple(self._offered[number] for number in chosen)
+        self.last = len(chosen) < len(options)
+        forms = self._chosen_forms()
+        if len(forms) > 1 and sum(form.width for form in forms) > self._room:
+            self.names, self.last = self.names[:1], False  # the others are decided on again
+        self.choice = dict(zip([*self._offered, ""], options[0], strict=True))
+
+    def solved(self) -> Work[Solved]:
+        """What was chosen, filled and verified."""
+        forms = self._chosen_forms()
+        denoising, row = self._denoising, self._number(self._chosen(self._denoising))
+        if len(forms) > 1 or self.batch != "whole":
+            form = forms[0] if len(forms) == 1 else joined(forms, self._room)
+            return (yield from self._turn.filled(form, self._prefix))
+        return (yield from self._turn.solved(denoising, row, self._prefix))
+
+    def made(self, solved: Solved) -> list[Call]:
+        """The calls that were filled."""
+        about = self._turn.values(solved, self._chosen_forms())
+        return [
+            Call(name=name, arguments=value, **rest)
+            for name, (value, rest) in zip(self.names, about, strict=True)
+        ]
+
+    def _wanted(self, denoising: Denoising) -> tuple[int, ...]:
+        """The choice, and the row it falls on if that is among those denoised."""
+        chosen = self._chosen(denoising)
+        if denoising.rows == 1 or len(chosen) > 1:
+            return (0,)
+        return (0, self._number(chosen))
+
+    def _chosen(self, denoising: Denoising) -> list[int]:
+        """The calls' numbers, up to where the likeliest is none."""
+        found: list[int] = []
+        for options in denoising.filled(0).options:
+            number = options.index(max(options))
+            if number == len(self._offered):
+                break
+            found.append(number)
+        return found
+
+    def _number(self, chosen: Sequence[int]) -> int:
+        """Of the row for what is chosen: behind the choice one a call in order, then the answer."""
+        return 1 + (chosen[0] if chosen else len(self._offered))
+
+    def _chosen_forms(self) -> list[Form]:
+        """One a call; the answer's for none."""
+        return [self._forms[1 + self._offered.index(name)] for name in self.names] or [
+            self._forms[-1]
+        ]
+
+    def _cheaper(self) -> Batch:
+        """By the cost of forwards as it was measured here: one of all rows, or two of few."""
+        choice, *rows = (form.width for form in self._forms)
+        mean = sum(rows) // len(rows)
+        costs = self._turn.runtime.costs
+        apart = costs.cheaper_apart(choice + sum(rows), [choice, mean])
+        return "choice-first" if apart else "whole"

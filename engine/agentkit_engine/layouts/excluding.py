@@ -1,0 +1,115 @@
+"""Schemas of another value: what was rejected is ruled out, its neighbours stay.
+
+Knows JSON Schema as far as that takes. Must not know tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from agentkit_engine.errors import TemplateError, UnsupportedSchema
+from agentkit_engine.template import Path, Schema, json_pointer, resolve
+
+__all__ = ["OTHER", "excluding", "pinned"]
+
+_NAME = "agentkit:other"
+OTHER = f"/$defs/{_NAME}"
+"""Where `excluding` puts its schema."""
+
+
+def excluding(root: Schema, pointer: str, value: Any) -> Schema:
+    """A document that says at `OTHER`: what is valid at `pointer`, but not `value`."""
+    document: dict[str, Any] = dict(root) if isinstance(root, Mapping) else {}
+    there = {"$ref": f"#{pointer}"} if isinstance(root, Mapping) else root
+    other = {"allOf": [there, {"not": {"enum": [value]}}]}
+    return {**document, "$defs": {**document.get("$defs", {}), _NAME: other}}
+
+
+def pinned(schema: Schema, value: Any, rejected: Sequence[Path]) -> Schema:
+    """`schema`, of whose instances only those that differ from `value` just at `rejected`.
+
+    Raises:
+        TemplateError: nothing lies at one of the paths, nor may a declared key come there.
+    """
+    for path in rejected:
+        if not _leads_on(value, path) and not (path and _may_come(schema, value, path)):
+            known = ", ".join(repr(json_pointer(each)) for each in _paths(value))
+            raise TemplateError(
+                f"no value was filled in at {json_pointer(path)!r}; there are those at {known}"
+            )
+    draft = str(schema.get("$schema", "")) if isinstance(schema, Mapping) else ""
+    tuples = "items" if any(f"draft-0{n}" in draft for n in (4, 6, 7)) else "prefixItems"
+    document: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {"allOf": [schema]}
+    kept = _kept(value, rejected, tuples)
+    return {**document, "allOf": [*document.get("allOf", []), kept]}
+
+
+def _kept(value: Any, rejected: Sequence[Path], tuples: str) -> dict[str, Any]:
+    if () in rejected:
+        return {"not": {"enum": [value]}}
+    if not rejected:
+        return {"enum": [value]}
+    if isinstance(value, Mapping):
+        parts = {key: _below(rejected, key) for key in (*value, *(path[0] for path in rejected))}
+        return {
+            "required": list(parts),
+            "properties": {
+                key: _kept(value[key], below, tuples) if key in value else True
+                for key, below in parts.items()
+            },
+            "additionalProperties": False,
+        }
+    items = [_kept(item, _below(rejected, k), tuples) for k, item in enumerate(value)]
+    return {tuples: items, "minItems": len(value), "maxItems": len(value)}
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    """Where the values lie that hold no others."""
+    below: Mapping[Any, Any] | None = None
+    if isinstance(value, Mapping):
+        below = value
+    elif isinstance(value, list):
+        below = dict(enumerate(value))
+    if not below:
+        yield ()
+        return
+    for part, inner in below.items():
+        for path in _paths(inner):
+            yield (part, *path)
+
+
+def _leads_on(value: Any, path: Path) -> bool:
+    """Whether something lies there."""
+    for part in path:
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and str(part) in map(str, range(len(value))):
+            value = value[int(part)]
+        else:
+            return False
+    return True
+
+
+def _may_come(schema: Schema, value: Any, path: Path) -> bool:
+    """Whether it is a key, declared but absent, of an object that is there."""
+    root = schema
+    if not _leads_on(value, path[:-1]):
+        return False
+    for part in path:
+        try:
+            schema, _ = resolve(schema, root, "")
+        except UnsupportedSchema:
+            return False
+        declared = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
+        if part in declared:
+            schema = declared[part]
+        elif isinstance(schema, Mapping) and isinstance(schema.get("items"), Mapping):
+            schema = schema["items"]
+        else:
+            return False
+    return True
+
+
+def _below(rejected: Sequence[Path], part: str | int) -> list[Path]:
+    return [path[1:] for path in rejected if str(path[0]) == str(part)]

@@ -1,0 +1,101 @@
+"""How a filling is made: what may be said beside what is to be filled.
+
+Knows names and defaults. Must not know what they lead to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypedDict
+
+from agentkit_engine.errors import TemplateError
+from agentkit_engine.lattice import Bias
+from agentkit_engine.layouts import Layout
+
+Steps: TypeAlias = int | Literal["auto"]
+Verify: TypeAlias = Literal["off", "rerank", "exact"]
+
+_MOST_STEPS = 48  # of "auto"; as many as the model's published sampler takes
+
+
+class Options(TypedDict, total=False):
+    """The options of every filling.
+
+    steps: decoder forwards of a denoising, at most; 1 by default. "auto": until nothing changes and
+        the model is nearly certain, 48 at most. With more than one, the published entropy-bound
+        sampler accepts and renoises; it stops where all that is wanted is sure.
+    verify: what the causal encoder has to say, see the docs. "exact", the default where the family
+        has such an encoder: every token is what constrained greedy decoding would write. "rerank":
+        one pass picks among the best fillings. "off": the denoised filling as it is; then `steps`
+        is the number of all forwards.
+    rounds: of "exact", at most; 8 by default. A round is a denoising and a pass.
+    candidates: fillings that "rerank" reads; 16 by default.
+    temperature: of drafts, at the first step and at the last; 0, the default, takes the best
+        filling, else it is an exact sample of the constrained posterior, and verify is "off" by
+        default.
+    seed: of noise and samples. The same seed gives the same filling on the same machine.
+    layout: "slots" or "float"; by default the checkpoint's first.
+    bias: nats for longer fillings, for preferred tokens, and tokens that are banned.
+    """
+
+    steps: Steps
+    verify: Verify
+    rounds: int
+    candidates: int
+    temperature: float | tuple[float, float]
+    seed: int
+    layout: Layout
+    bias: Bias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`Options` with their defaults; None: it depends on the checkpoint."""
+
+    steps: Steps = 1
+    verify: Verify | None = None
+    rounds: int = 8
+    candidates: int = 16
+    temperature: float | tuple[float, float] = 0.0
+    seed: int = 0
+    layout: Layout | None = None
+    bias: Bias | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "rounds", "candidates"):
+            count = getattr(self, name)
+            if count != "auto" and count < 1:
+                raise TemplateError(f"{name} is {count}; at least 1 is needed")
+        if min(self.temperatures) < 0:
+            raise TemplateError(f"temperature is {self.temperature}; it can't be below 0")
+
+    @property
+    def most_steps(self) -> int:
+        return _MOST_STEPS if self.steps == "auto" else self.steps
+
+    @property
+    def temperatures(self) -> tuple[float, float]:
+        """At the first step and at the last."""
+        if isinstance(self.temperature, tuple):
+            return self.temperature
+        return self.temperature, self.temperature
+
+    def temperature_at(self, step: int) -> float:
+        """The temperature of a step, counted from 1: it changes in a straight line."""
+        first, last = self.temperatures
+        return first + (last - first) * (step - 1) / max(1, self.most_steps - 1)
+
+    def verify_by(self, causal: bool) -> Verify:
+        """The mode of verifying, for a family with or without a causal encoder.
+
+        Raises:
+            TemplateError: it can't do what was asked.
+        """
+        if self.verify is None:
+            return "exact" if causal and max(self.temperatures) == 0 else "off"
+        if self.verify != "off" and not causal:
+            raise TemplateError(
+                f"verify={self.verify!r} needs a causal encoder, which this model family has not; "
+                "take verify='off'"
+            )
+        return self.verify

@@ -1,0 +1,239 @@
+"""Solutions: one row's valid filling by its logits.
+
+Knows forms, what is held of them, and the lattice. Must not know steps, models or prompts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from heapq import heappop, heappush
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentkit_engine.course import Held
+from agentkit_engine.forms import Form, Options, Region
+from agentkit_engine.lattice import Bias, Lattice, Problem
+from agentkit_engine.lattice.placing import lengths, marked, spread
+from agentkit_engine.outcome import Alternative
+from agentkit_engine.template import path_of
+
+_WRITINGS = 4  # fillings looked at for another value: most often the second is one
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """A row whose regions hold a valid filling.
+
+    Attributes:
+        tokens: the whole row, pins included.
+        score: the filling's log-probability by the logits, in nats, pins included.
+        options: the distribution over the options of each choice.
+        lattice: what was solved, one problem for each region that is no choice.
+    """
+
+    form: Form
+    tokens: tuple[int, ...]
+    score: float
+    options: tuple[tuple[float, ...], ...]
+    lattice: Lattice
+
+    @cached_property
+    def entropies(self) -> list[float]:
+        """Of each position's constrained posterior, in nats; 0 at pins.
+
+        A choice is one decision: its entropy stands at its first position.
+        """
+        found = [0.0] * self.form.width
+        solved = enumerate(self.lattice.entropies() if self.form.values else ())
+        shares = iter(self.options)
+        for region in self.form.regions:
+            if isinstance(region, Options):
+                found[region.start] = -sum(p * math.log(p) for p in next(shares) if p > 0)
+            else:
+                number, nats = next(solved)
+                if region.markers is not None:
+                    chances = lengths(self.lattice, number, region.markers[0])
+                    nats = spread(nats, chances, region.ending, region.padding)
+                found[region.start : region.stop] = nats.tolist()
+        return found
+
+
+def solve(
+    logits: Tensor,
+    form: Form,
+    held: Sequence[Held] = (Held(),),
+    *,
+    temperature: float = 0.0,
+    random: torch.Generator | None = None,
+    bias: Bias | None = None,
+) -> Filled:
+    """The best valid filling, or a sample.
+
+    Args:
+        logits: [W, V], normalised or not.
+        held: the cases that are left; of several the likeliest is taken.
+        temperature: 0 takes the best filling, else an exact sample at it is drawn.
+        random: of the sample.
+    """
+    if len(held) > 1:
+        logits = logits.log_softmax(-1)  # cases pin unlike positions: their scores must compare
+    found = max((_case(logits, form, case, bias) for case in held), key=_score)
+    return _sampled(found, form, temperature, random) if temperature else found
+
+
+def fillings(filled: Filled, form: Form, count: int) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """The best valid fillings of a row with their scores, best first: regions are independent.
+
+    Scores are log-probabilities in nats, relative to the best.
+    """
+    ranked = [filled.lattice.n_best(k, count) for k in range(len(form.values))]
+    first: tuple[int, ...] = (0,) * len(ranked)
+    heap: list[tuple[float, tuple[int, ...]]] = [(0.0, first)]
+    seen: set[tuple[int, ...]] = {first}
+    for _ in range(count):
+        if not heap:
+            return
+        loss, ranks = heappop(heap)
+        tokens = list(filled.tokens)
+        for region, found, rank in zip(form.values, ranked, ranks, strict=True):
+            tokens[region.start : region.stop] = region.written(found[rank].tokens.tolist())
+        yield -loss, tuple(tokens)
+        for k, rank in enumerate(ranks):
+            after = (*ranks[:k], rank + 1, *ranks[k + 1 :])
+            if rank + 1 < len(ranked[k]) and after not in seen:
+                seen.add(after)
+                more = ranked[k][rank].score - ranked[k][rank + 1].score
+                heappush(heap, (loss + more, after))
+
+
+def confidences(filled: Filled, form: Form, tokens: Sequence[int]) -> dict[str, float]:
+    """JSON pointer of each value of a filled row -> its posterior probability."""
+    found: dict[str, float] = {}
+    for k, region in enumerate(form.values):
+        score = _worth(filled.lattice.problems[k], region.sequence(tokens))
+        found[region.pointer] = min(1.0, math.exp(score - filled.lattice.log_partition(k)))
+    return found
+
+
+def runners_up(
+    filled: Filled, form: Form, tokens: Sequence[int], *, start: int = 0
+) -> dict[str, Alternative]:
+    """JSON pointer of each value of a filled row -> the likeliest value but that.
+
+    Args:
+        start: where in the row lies what `filled` is of; values that go on elsewhere have none.
+    """
+    found: dict[str, Alternative] = {}
+    for k, region in enumerate(filled.form.values):
+        for other in () if region.parted else filled.lattice.n_best(k, _WRITINGS):
+            written = region.written(other.tokens.tolist())
+            place = start + region.start
+            row = [*tokens[:place], *written, *tokens[place + region.width :]]
+            value = _at(form.read(row), region.pointer)
+            if value != _at(form.read(tokens), region.pointer):
+                found[region.pointer] = Alternative(value, math.exp(other.log_posterior))
+                break
+    return found
+
+
+def _case(logits: Tensor, form: Form, held: Held, bias: Bias | None) -> Filled:
+    regions = form.values
+    lattice = Lattice([_problem(logits, region, k, held, bias) for k, region in enumerate(regions)])
+    tokens = [token or 0 for token in form.tokens]
+    score = sum(float(logits[place, token]) for place, token in held.pins.items())
+    options: list[tuple[float, ...]] = []
+    for region in form.regions:
+        if isinstance(region, Options):
+            part = logits[region.start : region.stop]
+            chosen, shares = _choose(part, region)
+            # what is behind the option is never emitted: the model goes on as it likes
+            rest = part[len(chosen) :].argmax(-1).tolist()
+            tokens[region.start : region.stop] = [*chosen, *rest]
+            options.append(shares)
+            score += math.log(max(shares))
+    for region, best in zip(regions, lattice.best(), strict=True):
+        tokens[region.start : region.stop] = region.written(best.tokens.tolist())
+        score += best.score
+    return Filled(form, tuple(tokens), score, tuple(options), lattice)
+
+
+def _sampled(
+    filled: Filled, form: Form, temperature: float, random: torch.Generator | None
+) -> Filled:
+    tokens = list(filled.tokens)
+    for k, region in enumerate(form.values):
+        drawn = filled.lattice.sample(k, temperature=temperature, generator=random)[0]
+        tokens[region.start : region.stop] = region.written(drawn.tolist())
+    return replace(filled, tokens=tuple(tokens))
+
+
+def _problem(logits: Tensor, region: Region, number: int, held: Held, bias: Bias | None) -> Problem:
+    automaton = region.present if number in held.present else region.automaton
+    if held.values == "strict":
+        automaton = automaton.strict or automaton
+    elif held.values == "loose":
+        automaton = replace(automaton, repeats=None, strict=None)
+    pins = {
+        place - region.start: token
+        for place, token in held.pins.items()
+        if region.start <= place < region.stop
+    }
+    within = logits[region.start : region.stop]
+    if region.markers is not None:
+        within = marked(within, region.ending, pad=region.padding, markers=region.markers)
+    return Problem(within, automaton, pins=pins, bias=bias)
+
+
+def _worth(problem: Problem, tokens: Sequence[int]) -> float:
+    """The score of a filling, as the lattice has it."""
+    bias = problem.bias or Bias()
+    index = torch.tensor(tokens, device=problem.log_probs.device)[:, None]
+    nats = problem.log_probs.gather(1, index)[:, 0].double().tolist()
+    return math.fsum(
+        score + bias.preferred.get(token, 0.0) + bias.length * (token not in problem.automaton.tail)
+        for place, (token, score) in enumerate(zip(tokens, nats, strict=True))
+        if place not in (problem.pins or {})
+    )
+
+
+def _at(value: Any, pointer: str) -> Any:
+    """What lies at a JSON pointer; None where there is nothing."""
+    for part in path_of(pointer):
+        if isinstance(value, list):
+            value = value[int(part)]
+        elif part in value:
+            value = value[part]
+        else:
+            return None
+    return value
+
+
+def _score(filled: Filled) -> float:
+    return filled.score
+
+
+def _choose(logits: Tensor, region: Options) -> tuple[list[int], tuple[float, ...]]:
+    """The likeliest option's tokens and the distribution over all, positions being independent."""
+    log_probs = logits.log_softmax(-1).cpu()
+    places = torch.arange(len(log_probs))
+    scores = [
+        log_probs[places[: len(option)], torch.tensor(option)].sum()
+        if option is not None
+        else _anything_else(log_probs, region)
+        for option in region.sequences
+    ]
+    probabilities = torch.stack(scores).double().softmax(0)
+    chosen = region.sequences[int(probabilities.argmax())]
+    return list(chosen or ()), tuple(probabilities.tolist())
+
+
+def _anything_else(log_probs: Tensor, region: Options) -> Tensor:
+    """The probability that the row begins with the first token of none of the options."""
+    first = sorted({option[0] for option in region.sequences if option})
+    taken = log_probs[0, torch.tensor(first, dtype=torch.long)].exp().sum()
+    return torch.log1p(-taken.clamp(max=1 - 1e-9))

@@ -1,0 +1,300 @@
+"""Works of a turn: a template filled behind a context, rejected values filled again.
+
+Knows contexts, forms, denoising and verifying, and in which order they come. Must not know threads,
+schedulers or agents. What it offers are works (see `work`): they ask for forwards and wait for
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from agentkit_engine.canvases import Piece, beginning, piece_of, spans
+from agentkit_engine.context import Context
+from agentkit_engine.course import course_of
+from agentkit_engine.denoise import Clock, Denoising
+from agentkit_engine.denoisers import Prefix
+from agentkit_engine.errors import TemplateError
+from agentkit_engine.forms import Form
+from agentkit_engine.outcome import Alternative, Draft, DraftRow, Filling, Origin, Timings
+from agentkit_engine.runtime import Runtime
+from agentkit_engine.settings import Settings, Verify
+from agentkit_engine.solution import confidences, runners_up
+from agentkit_engine.template import Template
+from agentkit_engine.verify import Verified, verified
+from agentkit_engine.work import Work, emit, encode
+
+__all__ = ["Solved", "Turn"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solved:
+    """A row as it is emitted, and what the denoiser thought of it while all of it was free.
+
+    Attributes:
+        free: canvas by canvas.
+    """
+
+    form: Form
+    free: tuple[Piece, ...]
+    verified: Verified
+
+
+class Turn:
+    """What is filled in behind one context, by one set of settings.
+
+    Attributes:
+        clock: what it has taken.
+        positions: that were filled.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        context: Context,
+        settings: Settings,
+        *,
+        encode_seconds: float = 0.0,
+        drafts: bool = False,
+    ) -> None:
+        """
+        Args:
+            encode_seconds: spent on the context already.
+            drafts: whether each step's draft is emitted.
+        """
+        self.runtime, self.settings, self._context = runtime, settings, context
+        self._mode: Verify = settings.verify_by(runtime.denoiser.causal)
+        self._spoken = runtime.checkpoint.dialect.spoken
+        self._drafts = drafts
+        self._began = time.perf_counter()
+        self._agreed: list[bool | None] = []
+        self.clock = Clock(encode=encode_seconds)
+        self.positions = 0
+
+    def infill(self, template: Template, *, width: int | None = None) -> Work[Filling]:
+        """Fills a template."""
+        layout = self.settings.layout
+        form = self.runtime.forms.template(template, layout=layout, width=width)
+        prefix = yield from self.prefix()
+        return (yield from self._filling(form, prefix, plain=template.kind != "json_schema"))
+
+    def refill(self, origin: Origin, pointers: Sequence[str]) -> Work[Filling]:
+        """Fills the values at `pointers` with others; all else stays."""
+        if origin.form.without is None:
+            raise TemplateError("what was refilled can't be refilled; refill the first filling")
+        form = origin.form.without(origin.tokens, pointers)
+        prefix = yield from self.prefix()
+        return (yield from self._filling(form, prefix))
+
+    def prefix(self) -> Work[Prefix]:
+        """The encoded context."""
+        began = time.perf_counter()
+        prefix = yield from self._context.prefix()
+        self.clock.encode += time.perf_counter() - began
+        self._began = time.perf_counter()
+        return prefix
+
+    def denoised(
+        self, prefix: Prefix, forms: Sequence[Form], wanted: Callable[[Denoising], Sequence[int]]
+    ) -> Work[Denoising]:
+        """Rows, denoised as far as the settings say.
+
+        Args:
+            wanted: which of them are to be filled after a step.
+        """
+        denoising = Denoising(
+            prefix,
+            forms,
+            noise=self.runtime.noise,
+            settings=self.settings,
+            clock=self.clock,
+            observe=self.runtime.costs.observe,
+        )
+        yield from self._run(denoising, lambda: wanted(denoising))
+        return denoising
+
+    def filled(self, form: Form, prefix: Prefix) -> Work[Solved]:
+        """A form, denoised and verified; canvas by canvas where one has no room for it.
+
+        Then nothing is verified: the causal encoder is not asked across canvases.
+        """
+        self._verify_of(form)
+        if form.width > self.runtime.denoiser.canvas_length:
+            return (yield from self._canvas_by_canvas(form, prefix))
+        denoising = yield from self.denoised(prefix, [form], lambda _: (0,))
+        return (yield from self.solved(denoising, 0, prefix))
+
+    def solved(self, denoising: Denoising, row: int, prefix: Prefix) -> Work[Solved]:
+        """A denoised row, verified."""
+        free = denoising.filled(row)
+        done = yield from verified(
+            self._verify_of(denoising.form(row)),
+            denoising,
+            row,
+            prefix,
+            settings=self.settings,
+            clock=self.clock,
+            again=lambda rest: self._run(rest, lambda: (0,)),
+        )
+        self._agreed.append(done.agreed)
+        self.positions += denoising.form(row).free
+        return Solved(denoising.form(row), (Piece(0, free),), done)
+
+    def say(self, said: Sequence[int], prefix: Prefix | None) -> None:
+        """The model has said `said` behind the context; `prefix` is encoded with it."""
+        self._context.say(said, self.runtime.spoken(said), prefix)
+
+    def effort(self) -> dict[str, Any]:
+        """The fields of an `Effort`."""
+        clock = self.clock
+        agreed = None if None in self._agreed else all(self._agreed)
+        return {
+            "forwards": clock.forwards,
+            "passes": clock.passes,
+            "tokens": self.positions,
+            "elapsed": time.perf_counter() - self._began,
+            "agreed": agreed if self._agreed else None,
+            "timings": Timings(clock.encode, clock.denoise, clock.verify, clock.lattice),
+        }
+
+    def values(self, solved: Solved, forms: Sequence[Form]) -> list[tuple[Any, dict[str, Any]]]:
+        """The value of each of the forms that make up a row, and the fields of its `Value`."""
+        began = time.perf_counter()
+        tokens, start = solved.verified.tokens, 0
+        posterior: dict[str, float] = {}
+        for piece in solved.free:
+            parts = confidences(piece.filled, piece.filled.form, tokens[piece.start : piece.stop])
+            for pointer, share in parts.items():  # of a value's parts each given those before
+                posterior[pointer] = share * posterior.get(pointer, 1.0)
+        sure = self._confidence(solved) or posterior
+        found: list[tuple[Any, dict[str, Any]]] = []
+        for number, form in enumerate(forms):
+            own = tokens[start : start + form.width]
+            head = f"/{number}" if len(forms) > 1 else ""
+            about = {
+                "confidence": _under(head, sure),
+                "posterior": _under(head, posterior),
+                "others": partial(_others, solved, head),
+                "origin": Origin(form, own),
+            }
+            found.append((form.read(own), about))
+            start += form.width
+        self.clock.lattice += time.perf_counter() - began
+        return found
+
+    def _confidence(self, solved: Solved) -> dict[str, float]:
+        """How likely the causal encoder finds each value; nothing where it wasn't asked."""
+        course, done = course_of(solved.form), solved.verified
+        if course is None or not done.nats:
+            return {}
+        worth = course.by_region(done.said, done.nats)
+        return {
+            region.pointer: min(1.0, math.exp(nats))
+            for region, nats in zip(solved.form.values, worth, strict=True)
+        }
+
+    def _filling(self, form: Form, prefix: Prefix, *, plain: bool = False) -> Work[Filling]:
+        if not form.regions:
+            tokens = tuple(token or 0 for token in form.tokens)
+            value, origin = form.read(tokens), Origin(form, tokens)
+            about: dict[str, Any] = {
+                "confidence": {},
+                "posterior": {},
+                "others": dict,
+                "origin": origin,
+            }
+        else:
+            solved = yield from self.filled(form, prefix)
+            ((value, about),) = self.values(solved, [form])
+        text = value if plain else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return Filling(value=value, text=text, **about, **self.effort())
+
+    def _canvas_by_canvas(self, form: Form, prefix: Prefix) -> Work[Solved]:
+        known = self.runtime.checkpoint.tokens
+        silent = (known.filler, known.absent, known.pad)
+        parts = spans(form, self.runtime.denoiser.canvas_length)
+        tokens: list[int] = []
+        pieces: list[Piece] = []
+        said: tuple[int, ...] = ()
+        behind = prefix
+        for number, span in enumerate(parts, 1):
+            piece = piece_of(form, span, tokens, f"{form.name} {number}/{len(parts)}")
+            if not piece.regions:
+                tokens += [token or 0 for token in piece.tokens]
+                continue
+            before, said = said, beginning(form, tokens, silent)
+            behind = yield from self._told(prefix, behind, before, said)
+            denoising = yield from self.denoised(behind, [piece], lambda _: (0,))
+            pieces.append(Piece(span.start, denoising.filled(0)))
+            tokens += pieces[-1].filled.tokens
+        self._agreed.append(None)
+        self.positions += form.free
+        course = course_of(form)
+        said = course.said(tokens) if course else ()
+        return Solved(form, tuple(pieces), Verified(tuple(tokens), said, None, None, 1))
+
+    def _told(
+        self, prefix: Prefix, behind: Prefix, before: tuple[int, ...], said: tuple[int, ...]
+    ) -> Work[Prefix]:
+        """The context with `said` behind it; `behind` is that with `before`."""
+        began = time.perf_counter()
+        if said[: len(before)] != before:
+            behind, before = prefix, ()
+        if len(said) > len(before):
+            behind = yield from encode(said[len(before) :], behind)
+        self.clock.encode += time.perf_counter() - began
+        return behind
+
+    def _verify_of(self, form: Form) -> Verify:
+        """The mode of verifying, for one form."""
+        if self.settings.verify is None and form.role not in self._spoken:
+            return "off"
+        if not form.two_sided or self._mode != "exact":
+            return self._mode
+        if self.settings.verify == "exact":
+            raise TemplateError(
+                "verify='exact' can't be had for a hole before a text: the causal encoder reads "
+                "from left to right and knows nothing of what stands behind; take 'off' or 'rerank'"
+            )
+        return "off"
+
+    def _run(self, denoising: Denoising, wanted: Callable[[], Sequence[int]]) -> Work[None]:
+        first = self.clock.forwards
+
+        def on_step(done: int) -> Work[None]:
+            if self._drafts:
+                rows = wanted() if done else range(denoising.rows)
+                yield from emit(self._draft(denoising, rows, first, done))
+
+        yield from denoising.run(wanted, on_step=on_step)
+
+    def _draft(self, denoising: Denoising, rows: Sequence[int], first: int, done: int) -> Draft:
+        most = self.settings.most_steps
+        drawn: list[DraftRow] = []
+        for row in rows:
+            tokens = denoising.filled(row).tokens if done else denoising.canvas(row)
+            texts = tuple(self.runtime.token_text(token) for token in tokens)
+            states = denoising.states(row, last=done == most)
+            drawn.append(DraftRow(denoising.form(row).name, texts, tuple(states)))
+        return Draft(first + done, first + most, tuple(drawn))
+
+
+def _others(solved: Solved, head: str) -> dict[str, Alternative]:
+    found: dict[str, Alternative] = {}
+    for piece in solved.free:
+        tokens = solved.verified.tokens
+        found |= runners_up(piece.filled, solved.form, tokens, start=piece.start)
+    return _under(head, found)
+
+
+def _under(head: str, found: Mapping[str, T]) -> dict[str, T]:
+    """What was found at pointers below `head`, which is left off."""
+    return {pointer[len(head) :]: one for pointer, one in found.items() if pointer.startswith(head)}

@@ -1,0 +1,242 @@
+"""Refilling: rejected values become others in one forward, and all else stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import jsonschema
+import pytest
+
+from agentkit_engine import Engine, Template, TemplateError
+from agentkit_engine.checkpoint import Checkpoint
+from agentkit_engine.errors import UnsatisfiableSchema
+from agentkit_engine.layouts import Layout
+
+LAYOUTS: tuple[Layout, ...] = ("slots", "float")
+WORD, NUMBER = {"type": "string", "maxLength": 3}, {"type": "integer", "minimum": 1, "maximum": 99}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": WORD,
+        "days": NUMBER,
+        "unit": {"enum": ["c", "f"]},
+        "at": {
+            "type": "object",
+            "properties": {"x": NUMBER, "y/z": NUMBER},
+            "required": ["x", "y/z"],
+        },
+        "more": {"type": "boolean"},
+    },
+    "required": ["city", "days", "unit", "at"],
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
+    engine = Engine(tiny_checkpoint)
+    yield engine
+    engine.close()
+
+
+@contextmanager
+def counted(engine: Engine) -> Generator[list[int]]:
+    """The rows of every decoder forward of the real model meanwhile."""
+    seen: list[int] = []
+
+    def note(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+        seen.append(kwargs["decoder_input_ids"].shape[0])
+
+    hook = engine.runtime.checkpoint.model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def taken_out(value: Any, pointer: str) -> tuple[Any, Any]:
+    """What lies at a pointer, and all but that; `...` where there is nothing."""
+    rest = deepcopy(value)
+    inner = rest
+    *path, last = [p.replace("~1", "/").replace("~0", "~") for p in pointer.split("/")[1:]]
+    for part in path:
+        inner = inner[part]
+    return inner.pop(last, ...), rest
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("pointer", ["/city", "/days", "/unit", "/at/x", "/at/y~1z", "/more"])
+def test_the_rejected_value_differs_and_its_neighbours_stay(
+    engine: Engine, layout: Layout, pointer: str
+) -> None:
+    for prompt in ("hello", "is it warm?", "9 9 9"):
+        session = engine.session()
+        session.extend_sync(prompt)
+        first = session.infill_sync(Template.json_schema(SCHEMA), verify="off", layout=layout)
+        with counted(engine) as seen:
+            again = session.refill_sync(first, [pointer], layout=layout)
+        assert (len(seen), again.forwards, again.passes) == (1, 1, 0)
+        jsonschema.validate(again.value, SCHEMA)
+        old, rest = taken_out(first.value, pointer)
+        new, others = taken_out(again.value, pointer)
+        assert new != old
+        assert others == rest
+        assert list(again.value) == [key for key in SCHEMA["properties"] if key in again.value]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_several_values_are_refilled_in_one_forward(engine: Engine, layout: Layout) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    first = session.infill_sync(Template.json_schema(SCHEMA), layout=layout)
+    rejected = ["/city", "/at/x", "/unit"]
+    again = session.refill_sync(first, rejected, layout=layout)
+    assert again.forwards == 1
+    jsonschema.validate(again.value, SCHEMA)
+    old, new = first.value, again.value
+    for pointer in rejected:
+        before, old = taken_out(old, pointer)
+        after, new = taken_out(new, pointer)
+        assert before != after
+    assert new == old
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_absent_key_that_is_rejected_comes(engine: Engine, layout: Layout) -> None:
+    """Each of all-optional keys, whether it was there or not."""
+    names = ("a", "b", "c", "d")
+    schema = {"type": "object", "properties": dict.fromkeys(names, {"enum": [1, 2]})}
+    met = 0
+    for prompt in ("hello", "weather", "9 9 9"):
+        session = engine.session()
+        session.extend_sync(prompt)
+        first = session.infill_sync(Template.json_schema(schema), verify="off", layout=layout)
+        for name in names:
+            again = session.refill_sync(first, [f"/{name}"], layout=layout)
+            jsonschema.validate(again.value, schema)
+            old, rest = taken_out(first.value, f"/{name}")
+            new, others = taken_out(again.value, f"/{name}")
+            assert new != old
+            assert others == rest
+            if old is ...:
+                met += 1
+                assert new in (1, 2)
+    assert met
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_last_value_left_is_taken_and_then_there_is_none(
+    engine: Engine, layout: Layout
+) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    two = {"type": "object", "properties": {"a": {"enum": ["x", "yy"]}}, "required": ["a"]}
+    first = session.infill_sync(Template.json_schema(two), layout=layout)
+    again = session.refill_sync(first, ["/a"], layout=layout)
+    assert {first.value["a"], again.value["a"]} == {"x", "yy"}
+    one = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}
+    only = session.infill_sync(Template.json_schema(one), layout=layout)
+    with counted(engine) as seen, pytest.raises(UnsatisfiableSchema):
+        session.refill_sync(only, ["/a"], layout=layout)
+    assert seen == []
+
+
+def test_an_unknown_pointer_is_named_with_those_there_are(engine: Engine) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    filled = session.infill_sync(Template.json_schema(SCHEMA), layout="slots")
+    with pytest.raises(TemplateError, match=r"'/town'.*'/city', '/days', '/unit', '/at/x'"):
+        session.refill_sync(filled, ["/town"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("pointer", ["/town", "/city/0", "/days/x", "/at/x/y", "/at/q"])
+def test_a_pointer_to_nothing_is_refused_before_a_forward(
+    engine: Engine, layout: Layout, pointer: str
+) -> None:
+    if layout == "slots" and pointer in ("/city/0", "/days/x", "/at/x/y"):
+        return  # within a value of its own, all of which is filled again
+    session = engine.session()
+    session.extend_sync("hello")
+    filled = session.infill_sync(Template.json_schema(SCHEMA), layout=layout)
+    with counted(engine) as seen, pytest.raises(TemplateError):
+        session.refill_sync(filled, [pointer], layout=layout)
+    assert seen == []
+
+
+def test_an_item_that_is_not_there_is_refused_where_text_floats(engine: Engine) -> None:
+    schema = {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 2, "maxItems": 3}
+    session = engine.session()
+    session.extend_sync("hello")
+    filled = session.infill_sync(Template.json_schema(schema), layout="float")
+    again = session.refill_sync(filled, ["/1"], layout="float")
+    assert again.value[1] != filled.value[1]
+    assert [*again.value[:1], *again.value[2:]] == [*filled.value[:1], *filled.value[2:]]
+    with pytest.raises(TemplateError, match="'/3'"):
+        session.refill_sync(filled, ["/3"], layout="float")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "template",
+    [Template.text(5), Template.choice(["tea", "team", "ten"]), Template.regex("[ab]{2,4}c?")],
+)
+def test_what_is_no_schema_is_refilled_as_a_whole(
+    engine: Engine, layout: Layout, template: Template
+) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    first = session.infill_sync(template, layout=layout)
+    with counted(engine) as seen:
+        again = session.refill_sync(first, [""], layout=layout)
+    assert len(seen) == 1
+    assert again.value != first.value
+    assert again.text
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_choice_of_one_leaves_nothing(engine: Engine, layout: Layout) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    only = session.infill_sync(Template.choice(["tea"]), layout=layout)
+    with pytest.raises(TemplateError):
+        session.refill_sync(only, [""], layout=layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_call_that_was_decided_on_is_refilled(engine: Engine, layout: Layout, most: int) -> None:
+    calls = {"weather": SCHEMA, "other": SCHEMA}
+    met = 0
+    for prompt in ("hello", "weather", "what is it?", "milk", "tea and bread"):
+        session = engine.session()
+        session.extend_sync(prompt)
+        decision = session.decide_sync(calls, max_calls=most, layout=layout, verify="off")
+        for call in decision.calls:
+            met += 1
+            again = session.refill_sync(call, ["/days"], layout=layout)
+            old, rest = taken_out(call.arguments, "/days")
+            new, others = taken_out(again.value, "/days")
+            assert new != old
+            assert others == rest
+            jsonschema.validate(again.value, SCHEMA)
+    assert met
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_references_and_shared_schemas_are_refilled(engine: Engine, layout: Layout) -> None:
+    schema = {
+        "$defs": {"n": NUMBER},
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#/$defs/n"}},
+        "required": ["a", "b"],
+    }
+    session = engine.session()
+    session.extend_sync("hello")
+    first = session.infill_sync(Template.json_schema(schema), layout=layout)
+    again = session.refill_sync(first, ["/a"], layout=layout)
+    assert again.value["a"] != first.value["a"]
+    assert again.value["b"] == first.value["b"]
+    jsonschema.validate(again.value, schema)
