@@ -70,10 +70,18 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": strings(12, 60),
         "required": [f"key{k}" for k in range(0, 12, 2)],
     },
+    "optional and longer than a canvas": {
+        "type": "object",
+        "properties": {
+            "long": {"type": "string", "minLength": 600},
+            "more": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 40},
+        },
+        "required": [],
+    },
     "long enum": {
         "type": "object",
         "properties": {
-            "pick": {"enum": ["q" * 90, "q" * 89 + "u", "v" * 70, 3]},
+            "pick": {"enum": ["q" * 90, "q" * 89 + "u", "v" * 70]},
             "sure": {"type": "boolean"},
         },
         "required": ["pick", "sure"],
@@ -140,6 +148,23 @@ def test_whatever_the_model_says_the_whole_is_valid(
             assert said is None or region.value.accepts(said)  # which no repeated key is
 
 
+def test_slots_leave_each_of_several_listed_values_possible(engine: Engine) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "pick": {"enum": ["q" * 60, 3]},
+            "sure": {"type": "boolean"},
+            "text": {"type": "string"},
+        },
+        "required": ["pick", "sure", "text"],
+    }
+    form = form_of(engine, Template.json_schema(schema), "slots")
+    widths = {region.pointer: region.room for region in form.values}
+    encode = engine.runtime.forms.writing.encode
+    assert widths["/pick"] >= len(encode(b"q" * 60))
+    assert widths["/sure"] >= max(len(encode(b"true")), len(encode(b"false")))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_samples_are_valid_as_well(engine: Engine, layout: Layout) -> None:
     for name in ("array", "free keys", "optional keys"):
@@ -151,9 +176,7 @@ def test_samples_are_valid_as_well(engine: Engine, layout: Layout) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["array", "record", "free keys", "text"])
-def test_each_canvas_stands_behind_what_was_said(
-    engine: Engine, name: str, layout: Layout
-) -> None:
+def test_each_canvas_stands_behind_what_was_said(engine: Engine, name: str, layout: Layout) -> None:
     form = form_of(engine, Template.json_schema(SCHEMAS[name]), layout)
     course = course_of(form)
     assert course is not None
@@ -321,7 +344,16 @@ def test_more_than_eight_canvases_are_refused_with_numbers(engine: Engine, layou
         form_of(engine, Template.json_schema(schema), layout)
     assert caught.value.available == 8 * CANVAS < caught.value.needed
     with pytest.raises(CanvasTooShort) as caught:
-        engine.runtime.turn({"tell": {"type": "object", "properties": strings(9, 500), "required": [*strings(9, 500)]}}, layout=layout)
+        engine.runtime.turn(
+            {
+                "tell": {
+                    "type": "object",
+                    "properties": strings(9, 500),
+                    "required": [*strings(9, 500)],
+                }
+            },
+            layout=layout,
+        )
     assert caught.value.available == 8 * CANVAS < caught.value.needed
 
 
@@ -338,9 +370,9 @@ def test_a_width_that_was_asked_for_is_kept(engine: Engine) -> None:
 
 def test_a_context_without_room_for_all_canvases_is_too_long(engine: Engine) -> None:
     session = engine.session()
-    session.extend_sync("word " * 70)
+    session.extend_sync("word " * 140)
     with pytest.raises(ContextTooLong):
-        session.infill_sync(Template.json_schema(SCHEMAS["text"]) , width=384)
+        session.infill_sync(Template.json_schema(SCHEMAS["text"]))
     assert len(session.messages) == 1
     assert session.infill_sync(Template.choice(["a"])).value == "a"
 

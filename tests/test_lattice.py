@@ -221,7 +221,12 @@ def test_impossible_pins_are_named(pins: dict[int, int], named: str) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_broken_log_probs_are_refused(value: float) -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_broken_log_probs_are_refused(
+    monkeypatch: pytest.MonkeyPatch, value: float, *, large: bool
+) -> None:
+    if large:
+        monkeypatch.setattr("agentkit_engine.lattice.reduction._SMALL", 0)
     log_probs = torch.zeros(3, 7)
     log_probs[1, FILLER] = value
     for run in (best, marginals):
@@ -229,6 +234,11 @@ def test_broken_log_probs_are_refused(value: float) -> None:
             run(log_probs, AUTOMATA[6])
         assert isinstance(caught.value, EngineError)
         assert isinstance(caught.value, ValueError)
+
+
+def test_what_is_not_a_float_is_refused() -> None:
+    with pytest.raises(InvalidLogProbs, match="needs floats"):
+        best(torch.zeros(3, 7, dtype=torch.int64), AUTOMATA[6])
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 6), (1, 3, 7)])

@@ -9,10 +9,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from test_deciding import decided
 
 from agentkit_engine import Engine, Template, TemplateError
 from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.errors import UnsatisfiableSchema
+from agentkit_engine.lattice import Bias
 from agentkit_engine.layouts import Layout
 
 LAYOUTS: tuple[Layout, ...] = ("slots", "float")
@@ -28,7 +30,6 @@ SCHEMA: dict[str, Any] = {
             "properties": {"x": NUMBER, "y/z": NUMBER},
             "required": ["x", "y/z"],
         },
-        "more": {"type": "boolean"},
     },
     "required": ["city", "days", "unit", "at"],
 }
@@ -67,7 +68,7 @@ def taken_out(value: Any, pointer: str) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("pointer", ["/city", "/days", "/unit", "/at/x", "/at/y~1z", "/more"])
+@pytest.mark.parametrize("pointer", ["/city", "/days", "/unit", "/at/x", "/at/y~1z"])
 def test_the_rejected_value_differs_and_its_neighbours_stay(
     engine: Engine, layout: Layout, pointer: str
 ) -> None:
@@ -107,12 +108,15 @@ def test_several_values_are_refilled_in_one_forward(engine: Engine, layout: Layo
 def test_an_absent_key_that_is_rejected_comes(engine: Engine, layout: Layout) -> None:
     """Each of all-optional keys, whether it was there or not."""
     names = ("a", "b", "c", "d")
-    schema = {"type": "object", "properties": dict.fromkeys(names, {"enum": [1, 2]})}
+    schema = {"type": "object", "properties": {name: {"enum": [1, 2]} for name in names}}
+    absent = engine.runtime.checkpoint.tokens.absent
+    assert absent is not None
     met = 0
-    for prompt in ("hello", "weather", "9 9 9"):
+    for short in (Bias(), Bias(length=-9.0, preferred={absent: 30.0})):
         session = engine.session()
-        session.extend_sync(prompt)
-        first = session.infill_sync(Template.json_schema(schema), verify="off", layout=layout)
+        session.extend_sync("hello")
+        template = Template.json_schema(schema)
+        first = session.infill_sync(template, verify="off", layout=layout, bias=short)
         for name in names:
             again = session.refill_sync(first, [f"/{name}"], layout=layout)
             jsonschema.validate(again.value, schema)
@@ -156,26 +160,12 @@ def test_an_unknown_pointer_is_named_with_those_there_are(engine: Engine) -> Non
 def test_a_pointer_to_nothing_is_refused_before_a_forward(
     engine: Engine, layout: Layout, pointer: str
 ) -> None:
-    if layout == "slots" and pointer in ("/city/0", "/days/x", "/at/x/y"):
-        return  # within a value of its own, all of which is filled again
     session = engine.session()
     session.extend_sync("hello")
     filled = session.infill_sync(Template.json_schema(SCHEMA), layout=layout)
     with counted(engine) as seen, pytest.raises(TemplateError):
         session.refill_sync(filled, [pointer], layout=layout)
     assert seen == []
-
-
-def test_an_item_that_is_not_there_is_refused_where_text_floats(engine: Engine) -> None:
-    schema = {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 2, "maxItems": 3}
-    session = engine.session()
-    session.extend_sync("hello")
-    filled = session.infill_sync(Template.json_schema(schema), layout="float")
-    again = session.refill_sync(filled, ["/1"], layout="float")
-    assert again.value[1] != filled.value[1]
-    assert [*again.value[:1], *again.value[2:]] == [*filled.value[:1], *filled.value[2:]]
-    with pytest.raises(TemplateError, match="'/3'"):
-        session.refill_sync(filled, ["/3"], layout="float")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -206,37 +196,80 @@ def test_a_choice_of_one_leaves_nothing(engine: Engine, layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("most", [1, 2])
-def test_a_call_that_was_decided_on_is_refilled(engine: Engine, layout: Layout, most: int) -> None:
-    calls = {"weather": SCHEMA, "other": SCHEMA}
-    met = 0
-    for prompt in ("hello", "weather", "what is it?", "milk", "tea and bread"):
-        session = engine.session()
-        session.extend_sync(prompt)
-        decision = session.decide_sync(calls, max_calls=most, layout=layout, verify="off")
-        for call in decision.calls:
-            met += 1
-            again = session.refill_sync(call, ["/days"], layout=layout)
-            old, rest = taken_out(call.arguments, "/days")
-            new, others = taken_out(again.value, "/days")
-            assert new != old
-            assert others == rest
-            jsonschema.validate(again.value, SCHEMA)
-    assert met
+@pytest.mark.parametrize("chosen", [[0], [1], [0, 1]])
+def test_a_call_that_was_decided_on_is_refilled(
+    engine: Engine, layout: Layout, chosen: list[int]
+) -> None:
+    small = {"type": "object", "properties": {"days": NUMBER, "n": NUMBER}, "required": ["days"]}
+    calls: dict[str, Any] = {"rain": small, "list": small}
+    turns = [chosen] if layout == "slots" else [[number] for number in chosen]
+    decision = decided(engine, calls, turns, most=len(chosen), layout=layout, verify="off")
+    session = engine.session()
+    session.extend_sync("hello")
+    assert len(decision.calls) == len(chosen)
+    for call in decision.calls:
+        again = session.refill_sync(call, ["/days"], layout=layout)
+        old, rest = taken_out(call.arguments, "/days")
+        new, others = taken_out(again.value, "/days")
+        assert new != old
+        assert others == rest
+        jsonschema.validate(again.value, small)
+
+
+TREE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"n": NUMBER, "child": {"$ref": "#"}},
+    "required": ["n"],
+}
+SHARED = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "$ref": "#/definitions/pair",
+    "definitions": {
+        "n": NUMBER,
+        "pair": {
+            "type": "object",
+            "properties": {"a": {"$ref": "#/definitions/n"}, "b": {"$ref": "#/definitions/n"}},
+            "required": ["a", "b"],
+        },
+    },
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_references_and_shared_schemas_are_refilled(engine: Engine, layout: Layout) -> None:
-    schema = {
-        "$defs": {"n": NUMBER},
+@pytest.mark.parametrize(("schema", "pointer"), [(TREE, "/n"), (SHARED, "/a"), (SHARED, "/b")])
+def test_references_are_followed(engine: Engine, layout: Layout, schema: Any, pointer: str) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    first = session.infill_sync(Template.json_schema(schema), layout=layout)
+    again = session.refill_sync(first, [pointer], layout=layout)
+    old, rest = taken_out(first.value, pointer)
+    new, others = taken_out(again.value, pointer)
+    assert new != old
+    assert others == rest
+    jsonschema.validate(again.value, schema)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("draft", ["draft-07/schema#", "draft/2019-09/schema", ""])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_item_is_refilled_and_those_beside_it_stay(
+    engine: Engine, layout: Layout, draft: str, place: int
+) -> None:
+    scheme = "https" if "2019" in draft else "http"
+    schema: dict[str, Any] = {
+        **({"$schema": f"{scheme}://json-schema.org/{draft}"} if draft else {}),
         "type": "object",
-        "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#/$defs/n"}},
-        "required": ["a", "b"],
+        "properties": {
+            "list": {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 3, "maxItems": 3}
+        },
+        "required": ["list"],
     }
     session = engine.session()
     session.extend_sync("hello")
     first = session.infill_sync(Template.json_schema(schema), layout=layout)
-    again = session.refill_sync(first, ["/a"], layout=layout)
-    assert again.value["a"] != first.value["a"]
-    assert again.value["b"] == first.value["b"]
-    jsonschema.validate(again.value, schema)
+    again = session.refill_sync(first, [f"/list/{place}"], layout=layout)
+    assert again.forwards == 1
+    for k, (old, new) in enumerate(zip(first.value["list"], again.value["list"], strict=True)):
+        assert (old != new) == (k == place)
+    with pytest.raises(TemplateError, match=r"no value was filled in at '(/list)?/3'"):
+        session.refill_sync(first, ["/list/3"], layout=layout)

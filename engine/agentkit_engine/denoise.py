@@ -177,6 +177,7 @@ class Denoising:
             wanted: which rows are to be filled after a step.
             on_step: a work that is done with the steps run so far, none before the first.
         """
+        self.steps = 0
         yield from on_step(0)
         for done in range(1, self._settings.most_steps + 1):
             yield from self.step()

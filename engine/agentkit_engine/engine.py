@@ -91,6 +91,6 @@ class Engine:
 
         Raises:
             UnsupportedSchema: a call's schema can't be guaranteed.
-            CanvasTooShort: a call's shortest form is longer than eight of the checkpoint's canvases.
+            CanvasTooShort: a call's shortest form is longer than eight of the model's canvases.
         """
         self.runtime.turn(calls, layout=layout)

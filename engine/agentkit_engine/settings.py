@@ -27,7 +27,8 @@ class Options(TypedDict, total=False):
     verify: what the causal encoder has to say, see the docs. "exact", the default where the family
         has such an encoder: every token is what constrained greedy decoding would write. "rerank":
         one pass picks among the best fillings. "off": the denoised filling as it is; then `steps`
-        is the number of all forwards.
+        is the number of all forwards; it is the default for text before other text, too
+        (`Template.infill`, `Template.edit`), and what takes several canvases is not verified.
     rounds: of "exact", at most; 8 by default. A round is a denoising and a pass.
     candidates: fillings that "rerank" reads; 16 by default.
     temperature: of drafts, at the first step and at the last; 0, the default, takes the best

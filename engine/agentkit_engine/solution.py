@@ -129,14 +129,16 @@ def runners_up(
         start: where in the row lies what `filled` is of; values that go on elsewhere have none.
     """
     found: dict[str, Alternative] = {}
+    taken = form.read(tokens)
     for k, region in enumerate(filled.form.values):
         for other in () if region.parted else filled.lattice.n_best(k, _WRITINGS):
             written = region.written(other.tokens.tolist())
             place = start + region.start
             row = [*tokens[:place], *written, *tokens[place + region.width :]]
-            value = _at(form.read(row), region.pointer)
-            if value != _at(form.read(tokens), region.pointer):
-                found[region.pointer] = Alternative(value, math.exp(other.log_posterior))
+            value = form.read(row)
+            if value != taken:  # as a whole: a key may be absent, or null
+                share = math.exp(other.log_posterior)
+                found[region.pointer] = Alternative(_at(value, region.pointer), share)
                 break
     return found
 

@@ -123,6 +123,9 @@ class Template:
         that the canvas has no room for, only what is nearest to the hole stands on it; put the
         rest of the prefix into the context.
 
+        A causal encoder reads nothing of what stands behind a hole: here `verify` is "off" by
+        default, "rerank" goes by how it reads hole and suffix, and "exact" is refused.
+
         Args:
             max_tokens: of the hole. Prefix and suffix share what it leaves of the canvas.
             pattern: what the hole must match from end to end, as in `regex`.
@@ -149,7 +152,8 @@ class Template:
     ) -> Template:
         """`text` with the characters from `span[0]` to `span[1]` written anew, the rest kept.
 
-        The value is the whole new text. What stood there before may come back.
+        The value is the whole new text. What stood there before may come back. As in `infill`,
+        the new part's length is found, and `verify` can't be "exact".
 
         Args:
             max_tokens: of the new part; by default twice those of the old, 16 at least, as far as
@@ -348,9 +352,9 @@ def path_of(pointer: str) -> Path:
 
 def skeleton(schema: Schema, *, root: Schema | None = None) -> Any:
     """The value `outline` opens up: its records and constants, None where a hole is."""
-    schema, _ = resolve(schema, schema if root is None else root, "")
+    whole = schema if root is None else root
+    schema, _ = resolve(schema, whole, "")
     if _is_record(schema):
-        whole = schema if root is None else root
         required = set(schema.get("required", ()))
         return {
             key: skeleton(value, root=whole) if key in required else None

@@ -62,7 +62,7 @@ class EmbeddedBackend:
 
         Raises:
             UnsupportedSchema: a tool's schema says what can't be guaranteed.
-            CanvasTooShort: a tool's shortest call is longer than the checkpoint's canvas.
+            CanvasTooShort: a tool's shortest call is longer than eight of the model's canvases.
         """
         calls = {tool.name: tool.parameters for tool in tools}
         await anyio.to_thread.run_sync(partial(self.engine.prepare, calls), abandon_on_cancel=True)

@@ -90,7 +90,8 @@ class Lattice:
 
         Raises:
             TemplateError: the log-probabilities give every valid filling probability 0.
-            InvalidLogProbs: NaN or +inf at a token that the automaton knows.
+            InvalidLogProbs: NaN or +inf at a token that may stand at its position. What can't
+                stand there may not even be looked at.
         """
         return [self._best(number) for number in range(len(self.problems))]
 

@@ -29,6 +29,8 @@ class Plan:
     set_first: int64 [K + 1], set_class: int64 [M], the classes of each set. entry_set: int64 [M],
     the set of each entry of set_class. class_order: int64 [M], the entries by class, in runs that
     begin at `class_first`, int64 [C].
+
+    largest: the class of most tokens. rest: int64, where the tokens of all others stand, by id.
     """
 
     tokens: Longs
@@ -40,6 +42,8 @@ class Plan:
     entry_set: Longs
     class_order: Longs
     class_first: Longs
+    largest: int
+    rest: Longs
 
     @property
     def classes(self) -> int:
@@ -48,11 +52,6 @@ class Plan:
     @property
     def sets(self) -> int:
         return len(self.set_first) - 1
-
-    @property
-    def largest(self) -> int:
-        """The class of most tokens."""
-        return int(np.diff(self.first).argmax())
 
 
 _plans: WeakKeyDictionary[TokenAutomaton, Plan] = WeakKeyDictionary()
@@ -76,9 +75,12 @@ def _plan(automaton: TokenAutomaton) -> Plan:
     text = np.ones(classes, np.bool_)
     tail = automaton.class_of[np.array(sorted(automaton.tail), np.int64)]
     text[tail[tail >= 0]] = False
+    first = starts(token_class, classes)
+    largest = int(np.diff(first).argmax()) if classes else -1
+    others = np.flatnonzero(token_class != largest)
     return Plan(
         tokens=tokens,
-        first=starts(token_class, classes),
+        first=first,
         token_class=token_class,
         text=text,
         set_first=set_first,
@@ -86,6 +88,8 @@ def _plan(automaton: TokenAutomaton) -> Plan:
         entry_set=np.repeat(np.arange(len(set_first) - 1), np.diff(set_first)),
         class_order=class_order,
         class_first=starts(set_class[class_order], classes)[:-1],
+        largest=largest,
+        rest=others[np.argsort(tokens[others])],
     )
 
 

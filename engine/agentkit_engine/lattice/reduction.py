@@ -144,7 +144,7 @@ class _Largest:
         torch.exp2(x, out=chance)
         total = chance.sum(1)
         mean = torch.mul(x, chance, out=chance).sum(1)
-        if bool(mean.isnan().any()):  # 0 times -inf, where a token of the class is impossible
+        if math.isnan(mean.sum().item()):  # 0 times -inf, where a token of the class is impossible
             torch.exp2(x, out=chance)
             mean = x.clamp_(min=_HIDDEN).mul_(chance).sum(1)
         return torch.stack([top, total, mean / _BITS])
@@ -155,7 +155,7 @@ class _Rest:
 
     def __init__(self, plan: Plan, step: int, device: torch.device, dtype: torch.dtype) -> None:
         self._plan, self._device = plan, device
-        space = step * (len(plan.tokens) - int(np.diff(plan.first).max()))
+        space = step * len(plan.rest)
         self._space = torch.empty((2, space), dtype=dtype, device=device)
         self._chosen = np.zeros(0, np.bool_)
 
@@ -186,10 +186,12 @@ class _Rest:
         number = (np.cumsum(kept) - 1)[self._plan.token_class[places]]
         self._chosen = alive
         self._begins = np.searchsorted(number, np.arange(int(kept.sum())))
-        # By id first, then by class: the memory of a whole row is gone through only once.
-        tokens, place = np.unique(self._plan.tokens[places], return_inverse=True)
-        self._tokens = torch.from_numpy(tokens).to(self._device)
-        self._place = torch.from_numpy(place).to(self._device)
+        # By id first, then by class: so a whole row's memory is gone through in one direction.
+        by_id = self._plan.rest[kept[self._plan.token_class[self._plan.rest]]]
+        place = np.empty(len(self._plan.tokens), np.int64)
+        place[by_id] = np.arange(len(by_id))
+        self._tokens = torch.from_numpy(self._plan.tokens[by_id]).to(self._device)
+        self._place = torch.from_numpy(place[places]).to(self._device)
         self._number = torch.from_numpy(number).to(self._device)
         self._classes = torch.from_numpy(np.flatnonzero(kept)).to(self._device)
 

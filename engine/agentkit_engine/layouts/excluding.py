@@ -11,38 +11,37 @@ from typing import Any
 from agentkit_engine.errors import TemplateError, UnsupportedSchema
 from agentkit_engine.template import Path, Schema, json_pointer, resolve
 
-__all__ = ["OTHER", "excluding", "pinned"]
+__all__ = ["OTHER", "excluding"]
 
 _NAME = "agentkit:other"
 OTHER = f"/$defs/{_NAME}"
 """Where `excluding` puts its schema."""
+_TUPLES_AS_ITEMS = ("draft-04", "draft-06", "draft-07", "2019-09")
 
 
-def excluding(root: Schema, pointer: str, value: Any) -> Schema:
-    """A document that says at `OTHER`: what is valid at `pointer`, but not `value`."""
-    document: dict[str, Any] = dict(root) if isinstance(root, Mapping) else {}
-    there = {"$ref": f"#{pointer}"} if isinstance(root, Mapping) else root
-    other = {"allOf": [there, {"not": {"enum": [value]}}]}
-    return {**document, "$defs": {**document.get("$defs", {}), _NAME: other}}
+def excluding(
+    root: Schema, pointer: str, value: Any, *, rejected: Sequence[Path] = ((),)
+) -> Schema:
+    """A document that says at `OTHER`: what is valid at `pointer`, but differs from `value`.
 
-
-def pinned(schema: Schema, value: Any, rejected: Sequence[Path]) -> Schema:
-    """`schema`, of whose instances only those that differ from `value` just at `rejected`.
+    Args:
+        rejected: where it differs, as paths from `value` on; all else is as it is there.
 
     Raises:
         TemplateError: nothing lies at one of the paths, nor may a declared key come there.
     """
+    document: dict[str, Any] = dict(root) if isinstance(root, Mapping) else {}
+    there = {"$ref": f"#{pointer}"} if isinstance(root, Mapping) else root
     for path in rejected:
-        if not _leads_on(value, path) and not (path and _may_come(schema, value, path)):
+        if not _leads_on(value, path) and not _may_come(there, root, value, path):
             known = ", ".join(repr(json_pointer(each)) for each in _paths(value))
             raise TemplateError(
                 f"no value was filled in at {json_pointer(path)!r}; there are those at {known}"
             )
-    draft = str(schema.get("$schema", "")) if isinstance(schema, Mapping) else ""
-    tuples = "items" if any(f"draft-0{n}" in draft for n in (4, 6, 7)) else "prefixItems"
-    document: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {"allOf": [schema]}
-    kept = _kept(value, rejected, tuples)
-    return {**document, "allOf": [*document.get("allOf", []), kept]}
+    draft = str(document.get("$schema", ""))
+    tuples = "items" if any(name in draft for name in _TUPLES_AS_ITEMS) else "prefixItems"
+    other = {"allOf": [there, _kept(value, rejected, tuples)]}
+    return {**document, "$defs": {**document.get("$defs", {}), _NAME: other}}
 
 
 def _kept(value: Any, rejected: Sequence[Path], tuples: str) -> dict[str, Any]:
@@ -91,12 +90,11 @@ def _leads_on(value: Any, path: Path) -> bool:
     return True
 
 
-def _may_come(schema: Schema, value: Any, path: Path) -> bool:
+def _may_come(schema: Schema, root: Schema, value: Any, path: Path) -> bool:
     """Whether it is a key, declared but absent, of an object that is there."""
-    root = schema
-    if not _leads_on(value, path[:-1]):
+    if not path or not _leads_on(value, path[:-1]):
         return False
-    for part in path:
+    for number, part in enumerate(path, 1):
         try:
             schema, _ = resolve(schema, root, "")
         except UnsupportedSchema:
@@ -104,7 +102,7 @@ def _may_come(schema: Schema, value: Any, path: Path) -> bool:
         declared = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
         if part in declared:
             schema = declared[part]
-        elif isinstance(schema, Mapping) and isinstance(schema.get("items"), Mapping):
+        elif number < len(path) and isinstance(schema, Mapping) and "items" in schema:
             schema = schema["items"]
         else:
             return False

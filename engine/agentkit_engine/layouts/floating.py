@@ -13,7 +13,7 @@ from agentkit_engine.canvas import lay_out
 from agentkit_engine.errors import CanvasTooShort
 from agentkit_engine.forms import Form, Options, Region, Writing, gate
 from agentkit_engine.grammar import TokenAutomaton, compile_schema
-from agentkit_engine.layouts.excluding import pinned
+from agentkit_engine.layouts.excluding import OTHER, excluding
 from agentkit_engine.layouts.infilling import Hollow, infilling
 from agentkit_engine.template import Schema, Template, outline, path_of
 
@@ -94,13 +94,19 @@ class Floating:
         ).width
         read = self._reader(schema, start=len(head))
 
-        def form(said: Schema, width: int | None = None) -> Form:
-            automaton = compile_schema(said, vocabulary=writing.vocabulary, syntax=writing.syntax)
-            width = self._width(len(head), automaton, typical, width or room, width or limit)
+        def form(said: Schema, pointer: str = "", width: int | None = None) -> Form:
+            automaton = compile_schema(
+                said,
+                vocabulary=writing.vocabulary,
+                syntax=writing.syntax,
+                root=said,
+                pointer=pointer,
+            )
+            width = self._width(len(head), automaton, typical, width or room, limit)
 
             def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
                 rejected = [tuple(path_of(pointer)) for pointer in pointers]
-                return form(pinned(schema, read(row), rejected), len(row))
+                return form(excluding(schema, "", read(row), rejected=rejected), OTHER, len(row))
 
             return self._form(name, head, width, automaton, end, read, without)
 

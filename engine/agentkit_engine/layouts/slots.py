@@ -26,6 +26,7 @@ from agentkit_engine.template import (
     Text,
     json_pointer,
     outline,
+    path_of,
     skeleton,
 )
 
@@ -148,7 +149,7 @@ class Slots:
     ) -> tuple[Region, ...]:
         """The regions of rejected values, which become others; a key that was absent comes."""
         known = {json_pointer(slot.hole.path): slot for slot in slots}
-        found: dict[str, Region] = {}
+        rejected: dict[str, list[Path]] = {}
         for pointer in pointers:
             owner = next((p for p in known if pointer == p or pointer.startswith(f"{p}/")), None)
             if owner is None:
@@ -156,16 +157,23 @@ class Slots:
                     f"no value of its own was filled in at {pointer!r}; there are those at "
                     f"{', '.join(map(repr, known))}"
                 )
-            slot = known[owner]
-            hole, value = slot.hole, self._value(row[slot.start : slot.stop], slot.hole)
-            if value is _ABSENT:
-                automaton = self._automaton(hole, schema)
-            else:
-                root = excluding(schema, hole.pointer, value)
-                automaton = self._automaton(replace(hole, pointer=OTHER, optional=False), root)
-            assert automaton is not None
-            found[owner] = self._region(slot, automaton, optional=value is not _ABSENT)
-        return tuple(found.values())
+            rejected.setdefault(owner, []).append(path_of(pointer[len(owner) :]))
+        return tuple(
+            self._other(known[owner], row, inner, schema) for owner, inner in rejected.items()
+        )
+
+    def _other(
+        self, slot: Slot, row: Sequence[int], rejected: Sequence[Path], schema: Schema
+    ) -> Region:
+        """The region of a value that becomes another, just at the paths `rejected` in it."""
+        hole, value = slot.hole, self._value(row[slot.start : slot.stop], slot.hole)
+        if value is _ABSENT:
+            automaton = self._automaton(hole, schema)
+        else:
+            root = excluding(schema, hole.pointer, value, rejected=rejected)
+            automaton = self._automaton(replace(hole, pointer=OTHER, optional=False), root)
+        assert automaton is not None
+        return self._region(slot, automaton, optional=value is not _ABSENT and () in rejected)
 
     def _literals(
         self,
@@ -226,10 +234,11 @@ class Slots:
         Args:
             rooms: what there is; and what there is if not even the narrowest fit into that.
         """
+        holes = [segment for segment in segments if isinstance(segment, Hole)]
         least = {
             path: max(1, found.enough_tokens) if found else 1 for path, found in automata.items()
         }
-        typical = {s.path: self._writing.width(s) for s in segments if isinstance(s, Hole)}
+        typical = {hole.path: max(self._writing.width(hole), least[hole.path]) for hole in holes}
         place = partial(
             lay_out,
             segments,
@@ -238,26 +247,45 @@ class Slots:
             opening=opening,
             closing=closing,
         )
-        canvas = place(width_of=lambda hole: max(typical[hole.path], least[hole.path]))
-        room, limit = rooms
-        if canvas.width <= room:
+        canvas = place(width_of=lambda hole: typical[hole.path])
+        if canvas.width <= min(rooms[0], self._writing.canvas_length):
             return canvas
-        smallest = place(width_of=lambda hole: least[hole.path])
+        listed = {hole.path: typical[hole.path] for hole in holes if _listed(hole.schema)}
+        return self._narrowed(place, rooms, typical, least, listed)
+
+    def _narrowed(
+        self,
+        place: Callable[..., Canvas],
+        rooms: tuple[int, int],
+        typical: Mapping[Path, int],
+        least: Mapping[Path, int],
+        listed: Mapping[Path, int],
+    ) -> Canvas:
+        """The slots between their least and their typical widths, in one canvas if that can be.
+
+        What takes several canvases anyway gets half as much again as it needs. Slots of listed
+        values are not narrowed as long as the rest has room, so that each value is possible.
+        """
+        room, limit = rooms
+        low: dict[Path, int] = {**least, **listed}
+        smallest = place(width_of=lambda hole: low[hole.path])
+        if smallest.width > limit:
+            low = dict(least)
+            smallest = place(width_of=lambda hole: low[hole.path])
         if smallest.width > limit:
             raise CanvasTooShort(needed=smallest.width, available=limit)
-        if smallest.width > room:
+        high: dict[Path, int] = {**typical}
+        if smallest.width > self._writing.canvas_length:
             room = limit
-            typical |= {path: 3 * n // 2 for path, n in least.items() if n > typical[path]}
-            canvas = place(width_of=lambda hole: typical[hole.path])
+            high |= {path: 3 * n // 2 for path, n in low.items() if n == high[path]}
+            high |= listed
+        canvas = place(width_of=lambda hole: high[hole.path])
         if canvas.width <= room:
             return canvas
         spare = (room - smallest.width) / (canvas.width - smallest.width)
-
-        def shrunk(hole: Hole) -> int:
-            low = least[hole.path]
-            return low + int(spare * (max(typical[hole.path], low) - low))
-
-        return place(width_of=shrunk)
+        return place(
+            width_of=lambda hole: low[hole.path] + int(spare * (high[hole.path] - low[hole.path]))
+        )
 
     def _read(self, row: Sequence[int], schema: Schema, slots: Sequence[Slot]) -> Any:
         value = skeleton(schema)
@@ -273,6 +301,13 @@ class Slots:
         if hole.content_only:
             surface = syntax.quote + surface + syntax.quote
         return syntax.loads(surface)
+
+
+def _listed(schema: Schema) -> bool:
+    """Whether a schema lists its values, so that their widths are known."""
+    if not isinstance(schema, Mapping):
+        return False
+    return bool({"enum", "const"} & schema.keys()) or schema.get("type") in ("boolean", "null")
 
 
 def _headed(head: bytes, segments: Sequence[Segment]) -> list[Segment]:

@@ -1,0 +1,318 @@
+"""Deciding: one forward for the whole turn, two where told, several calls, or an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+
+from agentkit_engine import Engine, EngineError
+from agentkit_engine.checkpoint import Checkpoint
+from agentkit_engine.context import Context
+from agentkit_engine.deciding import decide
+from agentkit_engine.denoisers import Denoiser
+from agentkit_engine.forms import Form, Options
+from agentkit_engine.layouts import Layout
+from agentkit_engine.outcome import Batch, Decision
+from agentkit_engine.settings import Settings
+from agentkit_engine.template import Schema
+from agentkit_engine.turn import Turn
+from agentkit_engine.work import run_alone
+
+LAYOUTS: tuple[Layout, ...] = ("slots", "float")
+NUMBER = {"type": "integer", "minimum": 1, "maximum": 9}
+CALLS: dict[str, Schema] = {
+    "rain": {"type": "object", "properties": {"in": NUMBER, "on": NUMBER}, "required": ["in"]},
+    "list": {"type": "object", "properties": {}},
+    "done": {"type": "object", "properties": {"id": NUMBER}, "required": ["id"]},
+}
+WIDE: dict[str, Schema] = {
+    "note": {
+        "type": "object",
+        "properties": {"text": {"type": "string"}, "tag": {"type": "string", "maxLength": 6}},
+        "required": ["text", "tag"],
+    },
+    "done": CALLS["done"],
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
+    engine = Engine(tiny_checkpoint)
+    yield engine
+    engine.close()
+
+
+class Choosing:
+    """The real denoiser, but for what its choices fall on: option by option, choice by choice.
+
+    A choice is known by how its row looks before the first step.
+    """
+
+    def __init__(self, engine: Engine, *choices: tuple[Form, Sequence[int]]) -> None:
+        self._real: Denoiser = engine.runtime.denoiser
+        self._mask = engine.runtime.checkpoint.tokens.mask
+        self._choices = list(choices)
+
+    def denoise(self, prefix: Any, canvas: torch.Tensor, **more: Any) -> torch.Tensor:
+        logits = self._real.denoise(prefix, canvas, **more)
+        if not self._choices or not self._begins(self._choices[0][0], canvas, more["attend"]):
+            return logits
+        form, numbers = self._choices.pop(0)
+        logits = logits.clone()
+        for region, number in zip(form.regions, numbers, strict=False):
+            assert isinstance(region, Options)
+            option = region.sequences[number]
+            for place, token in enumerate(option or (3,), region.start):  # 3 begins no option
+                logits[0, place, token] = 60.0
+        return logits
+
+    def _begins(self, form: Form, canvas: torch.Tensor, attend: torch.Tensor) -> bool:
+        blank = [self._mask if token is None else token for token in form.tokens]
+        return int(attend[0].sum()) == form.width and canvas[0, : form.width].tolist() == blank
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def decided(
+    engine: Engine,
+    calls: dict[str, Schema],
+    chosen: Sequence[Sequence[int]] = (),
+    *,
+    most: int = 1,
+    left: Sequence[int] = (),
+    batch: Batch | None = None,
+    layout: Layout = "slots",
+    prompt: str = "hello",
+    **options: Any,
+) -> Decision:
+    """A decision whose choices fall on `chosen`, numbers of calls; their number is an answer.
+
+    left: how many calls each choice may name; by default one less each time.
+    """
+    runtime = engine.runtime
+    context = Context(runtime.checkpoint.tokenizer, runtime.prefixes)
+    run_alone(context.extend(prompt), runtime.denoiser)
+    turn = Turn(runtime, context, Settings(layout=layout, **options))
+    left = left or range(most, 0, -1)
+    choices = [
+        (runtime.turn(calls, layout=layout, at_once=count)[0], numbers)
+        for numbers, count in zip(chosen, left, strict=False)
+    ]
+    choosing: Any = Choosing(engine, *choices)
+    return run_alone(decide(turn, calls, most=most, batch=batch), choosing)
+
+
+@contextmanager
+def counted(engine: Engine) -> Generator[list[int]]:
+    """The number of positions of every decoder forward of the real model meanwhile."""
+    seen: list[int] = []
+
+    def note(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+        seen.append(kwargs["decoder_input_ids"].numel())
+
+    hook = engine.runtime.checkpoint.model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def shown(decision: Decision) -> list[tuple[str, Any]]:
+    return [(call.name, call.arguments) for call in decision.calls]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("number", range(4))
+def test_whole_is_one_forward_and_choice_first_two_for_the_same(
+    engine: Engine, layout: Layout, number: int
+) -> None:
+    found: list[Decision] = []
+    batches: dict[Batch, int] = {"whole": 1, "choice-first": 2}
+    for batch, forwards in batches.items():
+        with counted(engine) as seen:
+            decision = decided(engine, CALLS, [[number]], batch=batch, layout=layout, verify="off")
+        assert len(seen) == decision.forwards == forwards
+        assert decision.passes == 0
+        assert decision.batch == batch
+        assert set(decision.choice) == {*CALLS, ""}
+        assert sum(decision.choice.values()) == pytest.approx(1)
+        assert decision.choice[[*CALLS, ""][number]] > 0.99
+        found.append(decision)
+    whole, apart = found
+    assert shown(whole) == shown(apart)
+    assert whole.answer == apart.answer
+    if number < len(CALLS):
+        name = [*CALLS][number]
+        ((chosen, arguments),) = shown(whole)
+        assert chosen == name
+        jsonschema.validate(arguments, CALLS[name])
+        assert whole.answer is None
+    else:
+        assert whole.answer is not None
+        assert whole.answer.strip()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_session_decides_in_one_forward(engine: Engine, layout: Layout) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    with counted(engine) as seen:
+        decision = session.decide_sync(CALLS, batch="whole", verify="off", layout=layout)
+    assert len(seen) == decision.forwards == 1
+    rows = engine.runtime.turn(CALLS, layout=layout)
+    assert seen[0] >= sum(form.width for form in rows)
+
+
+def test_what_is_cheaper_is_told_by_what_forwards_took(tiny_checkpoint: Checkpoint) -> None:
+    engine = Engine(tiny_checkpoint)
+    try:
+        assert decided(engine, CALLS, [[0]], verify="off").batch == "whole"  # nothing is known
+        for _ in range(200):  # a position costs much, a forward nothing
+            engine.runtime.costs.observe(10, 10.0)
+            engine.runtime.costs.observe(100, 100.0)
+        assert decided(engine, CALLS, [[0]], verify="off").batch == "choice-first"
+        for _ in range(200):  # a forward costs the same however wide
+            engine.runtime.costs.observe(10, 10.0)
+            engine.runtime.costs.observe(100, 10.0)
+        assert decided(engine, CALLS, [[0]], verify="off").batch == "whole"
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("batch", ["whole", "choice-first"])
+@pytest.mark.parametrize("verify", ["off", "rerank", "exact"])
+def test_several_calls_are_chosen_at_once_and_filled_in_one_canvas(
+    engine: Engine, batch: Batch, verify: Any
+) -> None:
+    with counted(engine) as seen:
+        decision = decided(
+            engine, CALLS, [[0, 2, 3]], most=3, batch=batch, verify=verify, rounds=100
+        )
+    assert [call.name for call in decision.calls] == ["rain", "done"]
+    if verify == "off":
+        assert len(seen) == decision.forwards == 2  # the choice, and both calls together
+    for call in decision.calls:
+        jsonschema.validate(call.arguments, CALLS[call.name])
+    assert decision.answer is None
+    assert decision.batch == batch
+    assert decision.agreed is (True if verify == "exact" else None)
+    rain, done = decision.calls
+    assert set(rain.confidence) == {"/in", "/on"}
+    assert set(done.confidence) == {"/id"}
+    session = engine.session()
+    session.extend_sync("hello")
+    for call, pointer in ((rain, "/in"), (done, "/id")):
+        again = session.refill_sync(call, [pointer])
+        assert again.forwards == 1
+        assert again.value[pointer[1:]] != call.arguments[pointer[1:]]
+        jsonschema.validate(again.value, CALLS[call.name])
+
+
+def test_the_same_call_may_be_made_twice(engine: Engine) -> None:
+    decision = decided(engine, CALLS, [[2, 2]], most=2, verify="off")
+    assert [call.name for call in decision.calls] == ["done", "done"]
+
+
+def test_calls_without_arguments_go_along(engine: Engine) -> None:
+    decision = decided(engine, CALLS, [[1, 0, 1]], most=3, verify="exact", rounds=100)
+    assert [call.name for call in decision.calls] == ["list", "rain", "list"]
+    jsonschema.validate(decision.calls[1].arguments, CALLS["rain"])
+
+
+def test_no_more_calls_than_asked_for(engine: Engine) -> None:
+    for most in (1, 2):
+        decision = decided(engine, CALLS, [[0, 2, 1]], most=most, verify="off")
+        assert [call.name for call in decision.calls] == ["rain", "done"][:most]
+    session = engine.session()
+    session.extend_sync("hello")
+    with pytest.raises(EngineError, match="max_calls is 0"):
+        session.decide_sync(CALLS, max_calls=0)
+
+
+@pytest.mark.parametrize("verify", ["off", "rerank", "exact"])
+def test_where_text_floats_calls_are_decided_on_in_turn(engine: Engine, verify: Any) -> None:
+    with counted(engine) as seen:
+        decision = decided(
+            engine,
+            CALLS,
+            [[2], [0], [3]],
+            most=3,
+            batch="whole",
+            layout="float",
+            verify=verify,
+            rounds=100,
+        )
+    assert [call.name for call in decision.calls] == ["done", "rain"]
+    assert decision.answer is None  # calls were made, so nothing is said
+    for call in decision.calls:
+        jsonschema.validate(call.arguments, CALLS[call.name])
+    if verify == "off":
+        assert len(seen) == decision.forwards == 3
+    else:
+        assert decision.passes >= 2
+    assert set(decision.choice) == {*CALLS, ""}
+    assert decision.choice["done"] > 0.99  # of the first call
+
+
+def test_calls_in_turn_stand_behind_each_other(engine: Engine) -> None:
+    """What the second is filled behind is just what the first one said."""
+    runtime = engine.runtime
+    context = Context(runtime.checkpoint.tokenizer, runtime.prefixes)
+    run_alone(context.extend("hello"), runtime.denoiser)
+    turn = Turn(runtime, context, Settings(layout="float", verify="exact", rounds=100))
+    before = run_alone(turn.prefix(), runtime.denoiser).tokens
+    seen: list[tuple[int, ...]] = []
+
+    class Watching(Choosing):
+        def denoise(self, prefix: Any, canvas: torch.Tensor, **more: Any) -> torch.Tensor:
+            seen.append(prefix.tokens)
+            return super().denoise(prefix, canvas, **more)
+
+    choice = runtime.turn(CALLS, layout="float")[0]
+    choosing: Any = Watching(engine, (choice, [2]), (choice, [0]))
+    decision = run_alone(decide(turn, CALLS, most=2, batch=None), choosing)
+    first, second = decision.calls
+    behind = seen[-1][len(before) :]
+    assert seen[0] == before
+    said = f"<|tool_call>call:done{{id:{first.arguments['id']}}}<tool_call|>"
+    assert runtime.spoken(behind) == said
+    assert second.name == "rain"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_answer_ends_it(engine: Engine, layout: Layout) -> None:
+    decision = decided(engine, CALLS, [[3, 0, 2]], most=3, layout=layout, verify="off")
+    assert decision.calls == ()
+    assert decision.answer is not None
+    assert decision.answer.strip()
+    assert decision.forwards == 1
+
+
+@pytest.mark.parametrize("batch", ["whole", "choice-first"])
+@pytest.mark.parametrize("verify", ["off", "exact"])
+def test_calls_too_wide_for_one_canvas_are_made_one_after_the_other(
+    engine: Engine, batch: Batch, verify: Any
+) -> None:
+    decision = decided(
+        engine, WIDE, [[0, 0], [0, 1]], most=2, batch=batch, verify=verify, rounds=100
+    )
+    assert len(decision.calls) == 2
+    assert decision.calls[0].name == "note"
+    for call in decision.calls:
+        jsonschema.validate(call.arguments, WIDE[call.name])
+
+
+def test_several_steps_denoise_what_was_chosen(engine: Engine) -> None:
+    for chosen in ([0], [0, 2]):
+        decision = decided(
+            engine, CALLS, [chosen], most=len(chosen), steps=3, verify="off", batch="whole"
+        )
+        for call in decision.calls:
+            jsonschema.validate(call.arguments, CALLS[call.name])
+        assert decision.forwards <= 3 * len(chosen)
