@@ -95,7 +95,7 @@ async def test_a_call_then_an_answer() -> None:
     assert result.turns == len(result.decisions) == 2
     assert result.forwards == 8
     assert result.tokens == sum(decision.tokens for decision in result.decisions)
-    assert result.timings.keys() == {"encode", "denoise", "lattice", "tool"}
+    assert result.timings.keys() == {"encode", "denoise", "verify", "lattice", "tool"}
     assert result.timings["tool"] > 0
 
 

@@ -23,6 +23,7 @@ from agentkit_engine import (
     Engine,
     Template,
 )
+from agentkit_engine.beliefs import Solved
 from agentkit_engine.canvases import beginning, piece_of, spans
 from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.context import Context
@@ -32,7 +33,7 @@ from agentkit_engine.forms import Form
 from agentkit_engine.layouts import Layout
 from agentkit_engine.settings import Settings
 from agentkit_engine.solution import confidences
-from agentkit_engine.turn import Solved, Turn
+from agentkit_engine.turn import Turn
 from agentkit_engine.work import run_alone
 
 LAYOUTS: list[Layout] = ["slots", "float"]
@@ -70,13 +71,13 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": strings(12, 60),
         "required": [f"key{k}" for k in range(0, 12, 2)],
     },
-    "optional and longer than a canvas": {
+    "longer than a canvas": {
         "type": "object",
         "properties": {
             "long": {"type": "string", "minLength": 600},
             "more": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 40},
         },
-        "required": [],
+        "required": ["long"],
     },
     "long enum": {
         "type": "object",
@@ -254,13 +255,18 @@ def test_confidence_is_a_product_over_the_parts_of_a_value(engine: Engine, layou
     ).values(solved, [form])[0][1]
     row = solved.verified.tokens
     parts = [
-        confidences(piece.filled, piece.filled.form, row[piece.start : piece.stop])
+        confidences(
+            piece.filled,
+            piece.filled.form,
+            row[piece.start : piece.stop],
+            engine.runtime.vocabulary,
+        )
         for piece in solved.free
     ]
-    for pointer, share in about["posterior"].items():
+    for pointer, share in about["beliefs"].posterior.items():
         product = math.prod(part.get(pointer, 1.0) for part in parts)
         assert share == pytest.approx(product)
-    runners = about["others"]()
+    runners = about["beliefs"].runners_up
     assert set(runners) == ({"/sure"} if layout == "slots" else set())
 
 
@@ -295,6 +301,7 @@ def test_long_text_is_written_as_long_as_was_asked_for(engine: Engine, layout: L
     session = engine.session()
     session.extend_sync("tell a long story")
     filling = session.infill_sync(Template.text(140), layout=layout)
+    assert form_of(engine, Template.text(140), layout).width == 141
     assert filling.value == filling.text
     assert filling.forwards >= 3
     assert (filling.passes, filling.agreed) == (0, None)

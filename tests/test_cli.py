@@ -76,7 +76,8 @@ def test_run_draws_the_canvas_the_call_the_result_the_answer_and_the_figures(
     assert places == sorted(places)
     figures = out.strip().splitlines()[-1]
     number = r"\d+(\.\d)?"
-    phases = f"ms: encode {number}, denoise {number}, lattice {number}, tool {number}"
+    names = ("encode", "denoise", "verify", "lattice", "tool")
+    phases = "ms: " + ", ".join(f"{name} {number}" for name in names)
     assert re.fullmatch(rf"4 forwards · {phases} · \d+ tokens filled", figures)
     assert "\x1b" not in out  # plain where there is no terminal
 
@@ -132,9 +133,10 @@ def test_json_prints_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         ],
         "turns": 2,
         "forwards": 2,
+        "passes": 0,
         "tokens": told["tokens"],
     }
-    assert set(timings) == {"encode", "denoise", "lattice", "tool"}
+    assert set(timings) == {"encode", "denoise", "verify", "lattice", "tool"}
 
 
 def test_json_tells_a_failing_call(capsys: pytest.CaptureFixture[str]) -> None:

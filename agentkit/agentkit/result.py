@@ -19,8 +19,8 @@ class RunResult:
     messages: the whole history, what was given with `history=` included.
     given: how many of `messages` were given.
     decisions: one a turn, in order.
-    timings: seconds by phase, over all turns: "encode", "denoise", "lattice", "tool". Calls that
-        ran side by side count as long as the slowest.
+    timings: seconds by phase, over all turns: "encode", "denoise", "verify", "lattice", "tool".
+        Calls that ran side by side count as long as the slowest.
     """
 
     answer: str
@@ -59,6 +59,11 @@ class RunResult:
     def forwards(self) -> int:
         """Decoder forward passes of all turns."""
         return sum(decision.forwards for decision in self.decisions)
+
+    @property
+    def passes(self) -> int:
+        """Causal passes over what was filled in, of all turns."""
+        return sum(decision.passes for decision in self.decisions)
 
     @property
     def tokens(self) -> int:

@@ -225,6 +225,7 @@ class Run:
             timings={
                 "encode": sum(timing.encode for timing in timings),
                 "denoise": sum(timing.denoise for timing in timings),
+                "verify": sum(timing.verify for timing in timings),
                 "lattice": sum(timing.lattice for timing in timings),
                 "tool": self._tool_seconds,
             },

@@ -249,7 +249,7 @@ class Course:
             region = self._regions[number]
             assert region.absent is not None
             marked = (region.absent, *[region.padding] * (region.width - 1))
-            pass
+            pins.update(enumerate(marked, region.start))
         if place.region < self._end:
             present.add(place.region)
 

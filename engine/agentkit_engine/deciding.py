@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agentkit_engine.beliefs import Solved
 from agentkit_engine.denoise import Denoising
 from agentkit_engine.denoisers import Prefix
 from agentkit_engine.forms import Form
 from agentkit_engine.layouts.joined import joined
 from agentkit_engine.outcome import Batch, Call, Decision
 from agentkit_engine.template import Schema
-from agentkit_engine.turn import Solved, Turn
+from agentkit_engine.turn import Turn
 from agentkit_engine.work import Work, encode
 
 __all__ = ["decide"]

@@ -170,6 +170,7 @@ class Form:
         two_sided: what is filled in depends on what stands behind it, of which a causal reader
             knows nothing.
         role: what the row says: a call, an answer, or the value of a template.
+        plain: its value is a text as it is written, not JSON.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Form:
     first: Mapping[int, int] = field(default_factory=dict[int, int])
     two_sided: bool = False
     role: Spoken = "template"
+    plain: bool = False
 
     @property
     def width(self) -> int:

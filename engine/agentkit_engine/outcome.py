@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from agentkit_engine.forms import Form
 
@@ -89,29 +88,50 @@ class Origin:
     tokens: tuple[int, ...]
 
 
+class Beliefs(Protocol):
+    """How sure the model was of the values of one row, worked out when it is asked for."""
+
+    @property
+    def confidence(self) -> Mapping[str, float]: ...
+
+    @property
+    def posterior(self) -> Mapping[str, float]: ...
+
+    @property
+    def runners_up(self) -> Mapping[str, Alternative]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Value:
     """What was filled in, and how sure the model is of it.
 
-    JSON pointers say which value; that of the whole is "".
-
-    Attributes:
-        confidence: how probable the model finds each value. Where the causal encoder has verified
-            it, by that: the product of its tokens' probabilities; else it is the posterior.
-            docs/denoising.md shows how well the embedded model's is calibrated.
-        posterior: the probability of each value among all valid ones, by the denoiser's logits when
-            all of it was still free; exact.
+    What is told of each value is found by its JSON pointer, "" being the whole.
     """
 
-    confidence: Mapping[str, float]
-    posterior: Mapping[str, float]
+    beliefs: Beliefs = field(repr=False, compare=False)
     origin: Origin = field(repr=False, compare=False)
-    others: Callable[[], Mapping[str, Alternative]] = field(repr=False, compare=False)
 
-    @cached_property
+    @property
+    def confidence(self) -> Mapping[str, float]:
+        """How probable the model finds each value.
+
+        Where the causal encoder has verified it, the product of its tokens' probabilities by that;
+        else the posterior. docs/denoising.md shows how well the embedded model's is calibrated.
+        """
+        return self.beliefs.confidence
+
+    @property
+    def posterior(self) -> Mapping[str, float]:
+        """The exact probability of each value as written, among all valid ones.
+
+        By the denoiser's logits when all of the value was still free.
+        """
+        return self.beliefs.posterior
+
+    @property
     def runners_up(self) -> Mapping[str, Alternative]:
-        """JSON pointer -> the likeliest other value, worked out when it is asked for."""
-        return self.others()
+        """The likeliest other value, where there is one, by the same logits."""
+        return self.beliefs.runners_up
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,11 @@ from torch import Tensor
 
 from agentkit_engine.course import Held
 from agentkit_engine.forms import Form, Options, Region
+from agentkit_engine.grammar import Vocabulary
+from agentkit_engine.grammar.token.spellings import spellings_of
 from agentkit_engine.lattice import Bias, Lattice, Problem
 from agentkit_engine.lattice.placing import lengths, marked, spread
+from agentkit_engine.lattice.writings import log_written
 from agentkit_engine.outcome import Alternative
 from agentkit_engine.template import path_of
 
@@ -111,17 +114,22 @@ def fillings(filled: Filled, form: Form, count: int) -> Iterator[tuple[float, tu
                 heappush(heap, (loss + more, after))
 
 
-def confidences(filled: Filled, form: Form, tokens: Sequence[int]) -> dict[str, float]:
-    """JSON pointer of each value of a filled row -> its posterior probability."""
-    found: dict[str, float] = {}
-    for k, region in enumerate(form.values):
-        score = _worth(filled.lattice.problems[k], region.sequence(tokens))
-        found[region.pointer] = min(1.0, math.exp(score - filled.lattice.log_partition(k)))
-    return found
+def confidences(
+    filled: Filled, form: Form, tokens: Sequence[int], vocabulary: Vocabulary
+) -> dict[str, float]:
+    """JSON pointer of each value of a filled row -> its posterior probability.
+
+    That of its text: of all fillings together that write it, however they cut it into tokens. Of a
+    value that goes on elsewhere, or before a text, that of its tokens.
+    """
+    return {
+        region.pointer: _share(filled, k, region, tokens, vocabulary)
+        for k, region in enumerate(form.values)
+    }
 
 
 def runners_up(
-    filled: Filled, form: Form, tokens: Sequence[int], *, start: int = 0
+    filled: Filled, form: Form, tokens: Sequence[int], vocabulary: Vocabulary, *, start: int = 0
 ) -> dict[str, Alternative]:
     """JSON pointer of each value of a filled row -> the likeliest value but that.
 
@@ -137,7 +145,8 @@ def runners_up(
             row = [*tokens[:place], *written, *tokens[place + region.width :]]
             value = form.read(row)
             if value != taken:  # as a whole: a key may be absent, or null
-                share = math.exp(other.log_posterior)
+                own = row[start : start + filled.form.width]
+                share = _share(filled, k, region, own, vocabulary)
                 found[region.pointer] = Alternative(_at(value, region.pointer), share)
                 break
     return found
@@ -189,6 +198,33 @@ def _problem(logits: Tensor, region: Region, number: int, held: Held, bias: Bias
     if region.markers is not None:
         within = marked(within, region.ending, pad=region.padding, markers=region.markers)
     return Problem(within, automaton, pins=pins, bias=bias)
+
+
+def _share(
+    filled: Filled, number: int, region: Region, tokens: Sequence[int], vocabulary: Vocabulary
+) -> float:
+    """The posterior probability of what a row of `tokens` says in a region."""
+    problem, said = filled.lattice.problems[number], region.said(tokens)
+    if said is None or region.parted or region.markers is not None:
+        score = _worth(problem, region.sequence(tokens))
+    else:
+        text = b"".join(vocabulary.token_bytes[token] or b"" for token in said)
+        spellings = spellings_of(text, vocabulary)
+        score = log_written(_biased(problem), spellings, room=region.room, tail=region.tail)
+    return min(1.0, math.exp(score - filled.lattice.log_partition(number)))
+
+
+def _biased(problem: Problem) -> Tensor:
+    """The log-probabilities with the bias in them."""
+    bias, scores = problem.bias, problem.log_probs
+    if bias is None:
+        return scores
+    more = torch.full_like(scores[0], bias.length)
+    for tokens, nats in ((problem.automaton.tail, 0.0), (bias.banned, -math.inf)):
+        more[torch.tensor(sorted(tokens), dtype=torch.int64, device=scores.device)] = nats
+    for token, nats in bias.preferred.items():
+        more[token] += nats
+    return scores + more
 
 
 def _worth(problem: Problem, tokens: Sequence[int]) -> float:

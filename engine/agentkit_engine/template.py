@@ -345,7 +345,15 @@ def json_pointer(path: Path) -> str:
 
 
 def path_of(pointer: str) -> Path:
-    """The path of a JSON pointer, its parts as they are written: an index stays a string."""
+    """The path of a JSON pointer, its parts as they are written: an index stays a string.
+
+    Raises:
+        TemplateError: it is none.
+    """
+    if pointer and not pointer.startswith("/"):
+        raise TemplateError(
+            f"{pointer!r} is no JSON pointer; begin with '/', or take '' for the whole value"
+        )
     parts = pointer.split("/")[1:]
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in parts)
 

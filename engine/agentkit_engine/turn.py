@@ -8,13 +8,12 @@ nothing.
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
+from agentkit_engine.beliefs import Beliefs, Solved
 from agentkit_engine.canvases import Piece, beginning, piece_of, spans
 from agentkit_engine.context import Context
 from agentkit_engine.course import course_of
@@ -22,30 +21,14 @@ from agentkit_engine.denoise import Clock, Denoising
 from agentkit_engine.denoisers import Prefix
 from agentkit_engine.errors import TemplateError
 from agentkit_engine.forms import Form
-from agentkit_engine.outcome import Alternative, Draft, DraftRow, Filling, Origin, Timings
+from agentkit_engine.outcome import Draft, DraftRow, Filling, Origin, Timings
 from agentkit_engine.runtime import Runtime
 from agentkit_engine.settings import Settings, Verify
-from agentkit_engine.solution import confidences, runners_up
 from agentkit_engine.template import Template
 from agentkit_engine.verify import Verified, verified
 from agentkit_engine.work import Work, emit, encode
 
-__all__ = ["Solved", "Turn"]
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Solved:
-    """A row as it is emitted, and what the denoiser thought of it while all of it was free.
-
-    Attributes:
-        free: canvas by canvas.
-    """
-
-    form: Form
-    free: tuple[Piece, ...]
-    verified: Verified
+__all__ = ["Turn"]
 
 
 class Turn:
@@ -84,13 +67,14 @@ class Turn:
         layout = self.settings.layout
         form = self.runtime.forms.template(template, layout=layout, width=width)
         prefix = yield from self.prefix()
-        return (yield from self._filling(form, prefix, plain=template.kind != "json_schema"))
+        return (yield from self._filling(form, prefix))
 
     def refill(self, origin: Origin, pointers: Sequence[str]) -> Work[Filling]:
         """Fills the values at `pointers` with others; all else stays."""
         if origin.form.without is None:
             raise TemplateError("what was refilled can't be refilled; refill the first filling")
-        form = origin.form.without(origin.tokens, pointers)
+        other = origin.form.without(origin.tokens, pointers)
+        form = replace(other, plain=origin.form.plain)
         prefix = yield from self.prefix()
         return (yield from self._filling(form, prefix))
 
@@ -167,54 +151,25 @@ class Turn:
 
     def values(self, solved: Solved, forms: Sequence[Form]) -> list[tuple[Any, dict[str, Any]]]:
         """The value of each of the forms that make up a row, and the fields of its `Value`."""
-        began = time.perf_counter()
         tokens, start = solved.verified.tokens, 0
-        posterior: dict[str, float] = {}
-        for piece in solved.free:
-            parts = confidences(piece.filled, piece.filled.form, tokens[piece.start : piece.stop])
-            for pointer, share in parts.items():  # of a value's parts each given those before
-                posterior[pointer] = share * posterior.get(pointer, 1.0)
-        sure = self._confidence(solved) or posterior
         found: list[tuple[Any, dict[str, Any]]] = []
         for number, form in enumerate(forms):
             own = tokens[start : start + form.width]
             head = f"/{number}" if len(forms) > 1 else ""
-            about = {
-                "confidence": _under(head, sure),
-                "posterior": _under(head, posterior),
-                "others": partial(_others, solved, head),
-                "origin": Origin(form, own),
-            }
-            found.append((form.read(own), about))
+            beliefs = Beliefs(solved, self.runtime.vocabulary, self.settings.bias, head)
+            found.append((form.read(own), {"beliefs": beliefs, "origin": Origin(form, own)}))
             start += form.width
-        self.clock.lattice += time.perf_counter() - began
         return found
 
-    def _confidence(self, solved: Solved) -> dict[str, float]:
-        """How likely the causal encoder finds each value; nothing where it wasn't asked."""
-        course, done = course_of(solved.form), solved.verified
-        if course is None or not done.nats:
-            return {}
-        worth = course.by_region(done.said, done.nats)
-        return {
-            region.pointer: min(1.0, math.exp(nats))
-            for region, nats in zip(solved.form.values, worth, strict=True)
-        }
-
-    def _filling(self, form: Form, prefix: Prefix, *, plain: bool = False) -> Work[Filling]:
-        if not form.regions:
-            tokens = tuple(token or 0 for token in form.tokens)
-            value, origin = form.read(tokens), Origin(form, tokens)
-            about: dict[str, Any] = {
-                "confidence": {},
-                "posterior": {},
-                "others": dict,
-                "origin": origin,
-            }
-        else:
+    def _filling(self, form: Form, prefix: Prefix) -> Work[Filling]:
+        if form.regions:
             solved = yield from self.filled(form, prefix)
-            ((value, about),) = self.values(solved, [form])
-        text = value if plain else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        else:
+            tokens = tuple(token or 0 for token in form.tokens)
+            solved = Solved(form, (), Verified(tokens, (), None, None, 1))
+        ((value, about),) = self.values(solved, [form])
+        dumped = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = value if form.plain else dumped
         return Filling(value=value, text=text, **about, **self.effort())
 
     def _canvas_by_canvas(self, form: Form, prefix: Prefix) -> Work[Solved]:
@@ -285,16 +240,3 @@ class Turn:
             states = denoising.states(row, last=done == most)
             drawn.append(DraftRow(denoising.form(row).name, texts, tuple(states)))
         return Draft(first + done, first + most, tuple(drawn))
-
-
-def _others(solved: Solved, head: str) -> dict[str, Alternative]:
-    found: dict[str, Alternative] = {}
-    for piece in solved.free:
-        tokens = solved.verified.tokens
-        found |= runners_up(piece.filled, solved.form, tokens, start=piece.start)
-    return _under(head, found)
-
-
-def _under(head: str, found: Mapping[str, T]) -> dict[str, T]:
-    """What was found at pointers below `head`, which is left off."""
-    return {pointer[len(head) :]: one for pointer, one in found.items() if pointer.startswith(head)}

@@ -51,9 +51,10 @@ class FormMaker:
         chosen = self._layout(layout)
         if template.kind in ("infill", "edit"):
             # each stands between other texts
-            return chosen.template(template, min(room, canvas), canvas)
+            return replace(chosen.template(template, min(room, canvas), canvas), plain=True)
         key = (repr(template), chosen, width)
-        return self._keep(key, lambda: chosen.template(template, room, limit))
+        plain = template.kind != "json_schema"
+        return self._keep(key, lambda: replace(chosen.template(template, room, limit), plain=plain))
 
     def call(self, name: str, parameters: Schema, *, layout: Layout | None) -> Form:
         """A call of `name`, its arguments by the schema `parameters`."""

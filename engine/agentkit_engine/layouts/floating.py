@@ -137,6 +137,8 @@ class Floating:
         needed = head + automaton.enough_tokens + 1
         if needed > limit:
             raise CanvasTooShort(needed=needed, available=limit)
+        if needed > self._writing.canvas_length:  # more than one anyway: half as much again
+            return min(limit, max(head + typical + 1, 3 * needed // 2))
         return min(room if needed <= room else limit, self._usual(max(head + typical + 1, needed)))
 
     def _reader(self, schema: Schema, *, start: int) -> Callable[[Sequence[int]], Any]:
@@ -148,9 +150,6 @@ class Floating:
         return read
 
     def _usual(self, wanted: int) -> int:
-        """The smallest usual width with room for `wanted`; above one canvas, whole canvases."""
-        canvas = self._writing.canvas_length
-        if wanted > canvas:
-            return -(-wanted // canvas) * canvas
+        """The smallest usual width with room for `wanted`; just that above one canvas."""
         usual = (width for width in _WIDTHS if width >= wanted)
-        return min(next(usual, wanted), canvas)
+        return max(wanted, min(next(usual, wanted), self._writing.canvas_length))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from agentkit_engine.canvas import Canvas, Slot, lay_out
@@ -239,15 +239,18 @@ class Slots:
             path: max(1, found.enough_tokens) if found else 1 for path, found in automata.items()
         }
         typical = {hole.path: max(self._writing.width(hole), least[hole.path]) for hole in holes}
-        place = partial(
-            lay_out,
-            segments,
-            encode=self._writing.encode,
-            filler=self._filler,
-            opening=opening,
-            closing=closing,
-        )
-        canvas = place(width_of=lambda hole: typical[hole.path])
+
+        def place(widths: Mapping[Path, int]) -> Canvas:
+            return lay_out(
+                segments,
+                encode=self._writing.encode,
+                width_of=lambda hole: widths[hole.path],
+                filler=self._filler,
+                opening=opening,
+                closing=closing,
+            )
+
+        canvas = place(typical)
         if canvas.width <= min(rooms[0], self._writing.canvas_length):
             return canvas
         listed = {hole.path: typical[hole.path] for hole in holes if _listed(hole.schema)}
@@ -255,7 +258,7 @@ class Slots:
 
     def _narrowed(
         self,
-        place: Callable[..., Canvas],
+        place: Callable[[Mapping[Path, int]], Canvas],
         rooms: tuple[int, int],
         typical: Mapping[Path, int],
         least: Mapping[Path, int],
@@ -268,10 +271,10 @@ class Slots:
         """
         room, limit = rooms
         low: dict[Path, int] = {**least, **listed}
-        smallest = place(width_of=lambda hole: low[hole.path])
+        smallest = place(low)
         if smallest.width > limit:
             low = dict(least)
-            smallest = place(width_of=lambda hole: low[hole.path])
+            smallest = place(low)
         if smallest.width > limit:
             raise CanvasTooShort(needed=smallest.width, available=limit)
         high: dict[Path, int] = {**typical}
@@ -279,13 +282,11 @@ class Slots:
             room = limit
             high |= {path: 3 * n // 2 for path, n in low.items() if n == high[path]}
             high |= listed
-        canvas = place(width_of=lambda hole: high[hole.path])
+        canvas = place(high)
         if canvas.width <= room:
             return canvas
         spare = (room - smallest.width) / (canvas.width - smallest.width)
-        return place(
-            width_of=lambda hole: low[hole.path] + int(spare * (high[hole.path] - low[hole.path]))
-        )
+        return place({path: n + int(spare * (high[path] - n)) for path, n in low.items()})
 
     def _read(self, row: Sequence[int], schema: Schema, slots: Sequence[Slot]) -> Any:
         value = skeleton(schema)

@@ -90,9 +90,7 @@ def judge(case: Case, decision: Decision, tally: Tally) -> None:
         tally.add("arguments exact, tool right", right=exact)
 
 
-def evaluate(
-    engine: Engine, name: str, *, count: int, **options: Unpack[Options]
-) -> Tally:
+def evaluate(engine: Engine, name: str, *, count: int, **options: Unpack[Options]) -> Tally:
     """Runs `count` cases of one set; shows progress on a terminal."""
     tally = Tally()
     for number, case in enumerate(cases(name), 1):
