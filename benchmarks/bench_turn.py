@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from transformers import DynamicCache
 
-from agentkit_engine import Decision, Engine, Options
-from agentkit_engine.prompt import render_prompt
+from agentkit_engine import Decision, Engine, FillingOptions
+from agentkit_engine.contexts.prompt import render_prompt
 from agentkit_engine.training.evaluate import Case, cases, decide
 
 MOST_TOKENS = 128
-MODES: dict[str, Options] = {
+MODES: dict[str, FillingOptions] = {
     "off": {"verify": "off"},
     "rerank": {"verify": "rerank"},
     "exact": {"verify": "exact"},

@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from agentkit_engine import Engine, TemplateError
-from agentkit_engine.denoise import Clock, Denoising
 from agentkit_engine.denoisers import Denoiser, Prefix, Reading
-from agentkit_engine.forms import Form
-from agentkit_engine.settings import Settings
+from agentkit_engine.filling.denoise import Clock, Denoising
+from agentkit_engine.filling.settings import Settings
+from agentkit_engine.layouts.forms import Form
+from agentkit_engine.scheduling.work import run_alone
 from agentkit_engine.training.corpus.conversations import corpus
-from agentkit_engine.work import run_alone
 
 LAYOUTS: tuple[Any, ...] = ("slots", "float")
 SPREADS = (0.5, 3.0, 12.0)

@@ -16,13 +16,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from agentkit_engine import Call, Engine, Options
+from agentkit_engine import Call, Engine, FillingOptions
 from agentkit_engine.template import path_of
 from agentkit_engine.training.evaluate import SETS, cases, decide
 
 HERE = Path(__file__).parent
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)
-MODES: dict[str, tuple[Options, str]] = {
+MODES: dict[str, tuple[FillingOptions, str]] = {
     "as denoised": ({"verify": "off"}, "#c2410c"),
     "verified": ({"verify": "exact"}, "#1d4ed8"),
 }
@@ -31,7 +31,7 @@ SIZE, EDGE = 360, 48  # of the plot and around it, in pixels
 Pair = tuple[float, bool]
 
 
-def judged(engine: Engine, options: Options, turns: int) -> Iterator[Pair]:
+def judged(engine: Engine, options: FillingOptions, turns: int) -> Iterator[Pair]:
     """Confidence and truth of each argument, where the tool is the right one."""
     for name in SETS:
         calling = (case for case in cases(name) if case.expected.get("tool_calls"))

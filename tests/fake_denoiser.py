@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agentkit_engine.denoisers.base import Prefix, Reading
-from agentkit_engine.work import Work, denoise, emit, encode
+from agentkit_engine.scheduling.work import Work, denoise, emit, encode
 
 VOCABULARY = 13
 POISON = 999  # a canvas that holds it fails

@@ -7,12 +7,12 @@ from typing import Any, Unpack
 
 import torch
 
-from agentkit_engine import Engine, Options
-from agentkit_engine.denoise import Clock, Denoising
+from agentkit_engine import Engine, FillingOptions
 from agentkit_engine.denoisers import Denoiser, Prefix, Reading
-from agentkit_engine.forms import Form
-from agentkit_engine.settings import Settings
-from agentkit_engine.work import Work, run_alone
+from agentkit_engine.filling.denoise import Clock, Denoising
+from agentkit_engine.filling.settings import Settings
+from agentkit_engine.layouts.forms import Form
+from agentkit_engine.scheduling.work import Work, run_alone
 
 PREFIX = Prefix((1,), None)
 
@@ -59,7 +59,9 @@ def random_denoiser(engine: Engine, seed: int) -> RandomDenoiser:
     return RandomDenoiser(size, spread=(0.5, 3.0, 12.0)[seed % 3], seed=seed)
 
 
-def denoising_of(engine: Engine, forms: Sequence[Form], **options: Unpack[Options]) -> Denoising:
+def denoising_of(
+    engine: Engine, forms: Sequence[Form], **options: Unpack[FillingOptions]
+) -> Denoising:
     """Rows of an engine, from its noise."""
     settings = Settings(**options)
     return Denoising(PREFIX, forms, noise=engine.runtime.noise, settings=settings, clock=Clock())

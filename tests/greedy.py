@@ -10,14 +10,14 @@ import numpy as np
 from rows import course, row_of
 
 from agentkit_engine import Engine
-from agentkit_engine.beliefs import Solved
-from agentkit_engine.context import Context
-from agentkit_engine.course import Course
+from agentkit_engine.contexts.context import Context
 from agentkit_engine.denoisers import Denoiser, Prefix
-from agentkit_engine.forms import Form, Region
-from agentkit_engine.settings import Settings
-from agentkit_engine.turn import Turn
-from agentkit_engine.work import Work, run_alone
+from agentkit_engine.filling.beliefs import Solved
+from agentkit_engine.filling.course import Course
+from agentkit_engine.filling.settings import Settings
+from agentkit_engine.filling.turn import Turn
+from agentkit_engine.layouts.forms import Form, Region
+from agentkit_engine.scheduling.work import Work, run_alone
 
 MANY = 200  # rounds that are always enough: a row has no more tokens
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from agentkit_engine import Engine, Template
-from agentkit_engine.course import Course, Held, course_of
-from agentkit_engine.forms import Form, Region
+from agentkit_engine.filling.course import Course, Held, course_of
+from agentkit_engine.filling.solution import solve
 from agentkit_engine.lattice import Bias
 from agentkit_engine.layouts import Layout
-from agentkit_engine.solution import solve
+from agentkit_engine.layouts.forms import Form, Region
 
 NUMBER, WORD = {"type": "integer"}, {"type": "string", "maxLength": 4}
 

@@ -8,9 +8,9 @@ import torch
 from fake_denoiser import VOCABULARY, FakeDenoiser
 from torch import Tensor
 
-from agentkit_engine.batching import Bounds, choose_batch, denoise_together
 from agentkit_engine.denoisers.base import Prefix
-from agentkit_engine.work import Denoise, answer
+from agentkit_engine.scheduling.batching import Bounds, choose_batch, denoise_together
+from agentkit_engine.scheduling.work import Denoise, answer
 
 
 def request(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agentkit_engine.canvas import lay_out, pour, slot_width
 from agentkit_engine.errors import TemplateError
+from agentkit_engine.layouts.canvas import lay_out, pour, slot_width
 from agentkit_engine.syntax import GEMMA, JSON, Syntax
 from agentkit_engine.template import Hole, Path, outline
 

@@ -23,18 +23,18 @@ from agentkit_engine import (
     Engine,
     Template,
 )
-from agentkit_engine.beliefs import Solved
-from agentkit_engine.canvases import beginning, piece_of, spans
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.context import Context
-from agentkit_engine.course import course_of
+from agentkit_engine.contexts.context import Context
 from agentkit_engine.denoisers import Denoiser, Prefix
-from agentkit_engine.forms import Form
+from agentkit_engine.filling.beliefs import Solved
+from agentkit_engine.filling.canvases import beginning, piece_of, spans
+from agentkit_engine.filling.course import course_of
+from agentkit_engine.filling.settings import Settings
+from agentkit_engine.filling.solution import confidences
+from agentkit_engine.filling.turn import Turn
 from agentkit_engine.layouts import Layout
-from agentkit_engine.settings import Settings
-from agentkit_engine.solution import confidences
-from agentkit_engine.turn import Turn
-from agentkit_engine.work import run_alone
+from agentkit_engine.layouts.forms import Form
+from agentkit_engine.scheduling.work import run_alone
 
 LAYOUTS: list[Layout] = ["slots", "float"]
 CANVAS = 48

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants as hub
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny import CONTROL_TOKENS, DIALECT, save_tiny_checkpoint, tiny_model, tiny_tokenizer
 from tiny_masked import (
@@ -29,10 +27,10 @@ from transformers.utils import logging as transformers_logging
 
 from agentkit_engine import checkpoint as checkpoint_room
 from agentkit_engine.checkpoint import Checkpoint, load_checkpoint
+from agentkit_engine.contexts.prompt import render_prompt
 from agentkit_engine.denoisers import MaskedDenoiser, denoiser_of
 from agentkit_engine.dialect import Dialect
 from agentkit_engine.errors import CheckpointError, EngineError
-from agentkit_engine.prompt import common_prefix_length, render_prompt
 
 ASK: list[dict[str, Any]] = [{"role": "user", "content": "what is the weather in Paris?"}]
 CALL: dict[str, Any] = {
@@ -426,7 +424,7 @@ def test_a_growing_chat_keeps_its_tokens() -> None:
     tokenizer = tiny_tokenizer()
     before = render_prompt(tokenizer, ASK, [WEATHER])
     after = render_prompt(tokenizer, [*ASK, CALL, RESULT], [WEATHER])
-    assert common_prefix_length(before, after) == len(before)
+    assert after[: len(before)] == before
 
 
 def chat_with(text: str, *, where: str) -> tuple[list[Any], list[Any]]:
@@ -475,18 +473,3 @@ def test_a_tokenizer_without_a_template_is_told() -> None:
 def test_a_chat_the_template_refuses_is_told() -> None:
     with pytest.raises(CheckpointError, match="refuses this chat: unknown role oracle"):
         render_prompt(tiny_tokenizer(), [{"role": "oracle", "content": "hm"}])
-
-
-@given(
-    common=st.lists(st.integers()), first=st.lists(st.integers()), second=st.lists(st.integers())
-)
-def test_a_common_prefix_is_common_and_longest(
-    common: list[int], first: list[int], second: list[int]
-) -> None:
-    left, right = common + first, common + second
-    length = common_prefix_length(left, right)
-    assert length >= len(common)
-    assert left[:length] == right[:length]
-    assert left[length : length + 1] != right[length : length + 1] or length == min(
-        len(left), len(right)
-    )

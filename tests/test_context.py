@@ -16,12 +16,17 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers import DiffusionGemmaForBlockDiffusion, PreTrainedTokenizerBase
 
 from agentkit_engine.checkpoint import load_checkpoint
-from agentkit_engine.context import Context
+from agentkit_engine.contexts.context import Context
+from agentkit_engine.contexts.prefixes import PrefixStore
+from agentkit_engine.contexts.prompt import (
+    encode_content,
+    encode_written,
+    render_prompt,
+    write_head,
+)
 from agentkit_engine.denoisers import DiffusionGemmaDenoiser, Prefix
 from agentkit_engine.errors import CheckpointError, ContextTooLong, EngineError
-from agentkit_engine.prefixes import PrefixStore
-from agentkit_engine.prompt import encode_content, encode_written, render_prompt, write_head
-from agentkit_engine.work import Encode, Work, run_alone
+from agentkit_engine.scheduling.work import Encode, Work, run_alone
 
 PLENTY = 1 << 30
 CALL: dict[str, Any] = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agentkit_engine.costs import Costs
+from agentkit_engine.scheduling.costs import Costs
 
 WIDTHS = st.lists(st.integers(1, 2000), min_size=8, max_size=40)
 

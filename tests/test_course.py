@@ -26,11 +26,11 @@ from rows import (
 
 from agentkit_engine import Engine, EngineError, Template
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.course import Course, Place, course_of
-from agentkit_engine.forms import Form, Region
+from agentkit_engine.filling.course import Course, Place, course_of
+from agentkit_engine.filling.solution import solve
 from agentkit_engine.lattice import Bias
+from agentkit_engine.layouts.forms import Form, Region
 from agentkit_engine.layouts.joined import joined
-from agentkit_engine.solution import solve
 from agentkit_engine.syntax import GEMMA, QUOTE, read_call
 
 OPENING, CLOSING, END = "<|tool_call>", "<tool_call|>", "<turn|>"

@@ -23,9 +23,9 @@ from agentkit_engine import (
     UnsupportedSchema,
 )
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.course import Held
+from agentkit_engine.filling.course import Held
 from agentkit_engine.layouts import Layout
-from agentkit_engine.work import run_alone
+from agentkit_engine.scheduling.work import run_alone
 
 TEXT = {"type": "string"}
 DIGIT = {"type": "integer", "minimum": -5, "maximum": 5}
@@ -257,9 +257,9 @@ def test_the_choice_between_calls_is_a_distribution(engine: Engine) -> None:
     for layout in ("slots", "float"):
         form = engine.runtime.forms.choice(("add", "add_item", "remove"), layout=layout)
         _, denoising, _ = fill(engine, form, seed=3)
-        options = denoising.filled(0).options
-        assert [len(shares) for shares in options] == [4]  # and none of them
-        assert sum(options[0]) == pytest.approx(1)
+        (shares,) = denoising.filled(0).shares
+        assert len(shares) == 4  # and none of them
+        assert sum(shares) == pytest.approx(1)
 
 
 def test_a_canvas_too_short_says_how_many_tokens_it_needs(engine: Engine) -> None:

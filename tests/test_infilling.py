@@ -16,11 +16,11 @@ from lattices import FILLER, MARKER, PATTERNS, TINY, log_total, random_log_probs
 
 from agentkit_engine import CanvasTooShort, Engine, Template, TemplateError
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.forms import Form, Region
+from agentkit_engine.filling.solution import confidences, fillings, solve
 from agentkit_engine.grammar import Vocabulary, compile_regex
 from agentkit_engine.lattice.placing import lengths
 from agentkit_engine.layouts import Layout
-from agentkit_engine.solution import confidences, fillings, solve
+from agentkit_engine.layouts.forms import Form, Region
 
 LAYOUTS: list[Layout] = ["slots", "float"]
 HOLES = [compile_regex(pattern, vocabulary=TINY) for pattern in PATTERNS]

@@ -18,8 +18,8 @@ from tiny import save_tiny_checkpoint
 from transformers import PreTrainedTokenizerFast
 
 from agentkit_engine import Engine, Template
-from agentkit_engine.forms import Form, Options
-from agentkit_engine.prompt import render_prompt
+from agentkit_engine.contexts.prompt import render_prompt
+from agentkit_engine.layouts.forms import Choice, Form
 from agentkit_engine.training.corpus.conversations import Conversation, corpus
 from agentkit_engine.training.model import FusedPass, build_model, small_config
 from agentkit_engine.training.objective import Batch, Block, Canvases, Example, collate, losses
@@ -85,7 +85,7 @@ def assert_reachable(form: Form, block: Block) -> None:
     """What training asks for is something the engine may put there."""
     for region in form.regions:
         target = block.tokens[region.start : region.stop]
-        if isinstance(region, Options):
+        if isinstance(region, Choice):
             assert target in region.sequences
         else:
             assert region.automaton.accepts(target)
@@ -177,7 +177,7 @@ def test_a_call_written_freely_is_one_the_engine_can_write(
             schema = parameters(conversation, call["name"])
             form = engine.runtime.forms.call(call["name"], schema, layout="float")
             (region,) = form.regions
-            assert not isinstance(region, Options)
+            assert not isinstance(region, Choice)
             assert all(block.free)
             assert block.tokens[: region.start] == form.tokens[: region.start]
             assert region.automaton.accepts(block.tokens[region.start :])

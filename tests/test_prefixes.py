@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentkit_engine.contexts.prefixes import PrefixStore
 from agentkit_engine.denoisers.base import Denoiser, Prefix
 from agentkit_engine.errors import EngineError
-from agentkit_engine.prefixes import PrefixStore
 
 BYTES = 10  # that a token holds here
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny import CONTROL_TOKENS, tiny_tokenizer
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from agentkit_engine.prompt import (
+from agentkit_engine.contexts.prompt import (
     Transcript,
     encode_content,
     encode_written,

@@ -28,8 +28,8 @@ from fake_denoiser import (
 )
 
 from agentkit_engine.errors import DeadlineExceeded, EngineBusy, EngineError
-from agentkit_engine.scheduler import Scheduler
-from agentkit_engine.work import Work, encode, read, run_alone
+from agentkit_engine.scheduling.scheduler import Scheduler
+from agentkit_engine.scheduling.work import Work, encode, read, run_alone
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr("agentkit_engine.worker.time", self)
+        monkeypatch.setattr("agentkit_engine.scheduling.worker.time", self)
 
     def monotonic(self) -> float:
         return self.now
@@ -350,7 +350,7 @@ def test_a_forked_process_is_told_that_the_thread_stayed_behind() -> None:
 _EXIT = """
 import threading, time
 from fake_denoiser import FakeDenoiser, behind
-from agentkit_engine.scheduler import Scheduler
+from agentkit_engine.scheduling.scheduler import Scheduler
 
 began = threading.Event()
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from agentkit_engine.denoisers import DiffusionGemmaDenoiser
 from agentkit_engine.errors import ContextTooLong
-from agentkit_engine.scheduler import Scheduler
-from agentkit_engine.work import Work, denoise, encode, read, run_alone
+from agentkit_engine.scheduling.scheduler import Scheduler
+from agentkit_engine.scheduling.work import Work, denoise, encode, read, run_alone
 
 
 def turn(seed: int, *, context: int, rows: int, width: int) -> Work[list[Tensor]]:

@@ -14,11 +14,11 @@ from rows import agrees, course, every_row, noise, tiny_schemas
 
 from agentkit_engine import Engine, Template
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.course import Held
-from agentkit_engine.forms import Form, Options, Region
+from agentkit_engine.filling.course import Held
+from agentkit_engine.filling.solution import confidences, fillings, runners_up, solve
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.lattice import Bias
-from agentkit_engine.solution import confidences, fillings, runners_up, solve
+from agentkit_engine.layouts.forms import Choice, Form, Region
 
 SCHEMAS = range(len(tiny_schemas()))
 SEEDS = st.integers(0, 2**31)
@@ -230,7 +230,7 @@ def test_a_choice_is_shared_out_among_its_options(engine: Engine, seed: int, lay
     form = engine.runtime.forms.choice(("a", "tea", "team"), layout=layout)
     logits = noise(form, seed)
     (region,) = form.regions
-    assert isinstance(region, Options)
+    assert isinstance(region, Choice)
     log_probs = logits[region.start : region.stop].log_softmax(-1)
     weights: list[float] = []
     for option in region.sequences:
@@ -242,7 +242,7 @@ def test_a_choice_is_shared_out_among_its_options(engine: Engine, seed: int, lay
             places = enumerate(option)
             weights.append(math.exp(sum(float(log_probs[k, token]) for k, token in places)))
     filled = solve(logits, form)
-    (shares,) = filled.options
+    (shares,) = filled.shares
     assert shares == pytest.approx([weight / sum(weights) for weight in weights], rel=1e-3)
 
 

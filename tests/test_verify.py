@@ -22,12 +22,12 @@ from rows import LAYOUTS, SCHEMAS, TEMPLATES, course, forms_of, row_of
 
 from agentkit_engine import Engine, Template
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.course import course_of
 from agentkit_engine.denoisers import Denoiser, Prefix, Reading
 from agentkit_engine.errors import EngineError
-from agentkit_engine.forms import Form, Region
+from agentkit_engine.filling.course import course_of
+from agentkit_engine.filling.solution import fillings, solve
 from agentkit_engine.lattice import Bias
-from agentkit_engine.solution import fillings, solve
+from agentkit_engine.layouts.forms import Form, Region
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ import anyio.lowlevel
 import pytest
 from fake_denoiser import FakeDenoiser, Forward, Gate, behind, steps
 
-from agentkit_engine.scheduler import Scheduler
-from agentkit_engine.work import Work, emit, run_alone
+from agentkit_engine.scheduling.scheduler import Scheduler
+from agentkit_engine.scheduling.work import Work, emit, run_alone
 
 BACKENDS = ["asyncio", *(["trio"] if find_spec("trio") else [])]
 on_each_backend = pytest.mark.parametrize("backend", BACKENDS)

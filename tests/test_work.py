@@ -10,7 +10,7 @@ import torch
 from fake_denoiser import POISON, FakeDenoiser, Poisoned, behind, steps
 
 from agentkit_engine.denoisers.base import Prefix, Reading
-from agentkit_engine.work import (
+from agentkit_engine.scheduling.work import (
     Denoise,
     Emit,
     Encode,

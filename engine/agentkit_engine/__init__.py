@@ -29,8 +29,7 @@ if TYPE_CHECKING:
         UnsatisfiableSchema,
         UnsupportedSchema,
     )
-    from agentkit_engine.lattice import Bias
-    from agentkit_engine.outcome import (
+    from agentkit_engine.filling.outcome import (
         Alternative,
         Call,
         Decision,
@@ -39,8 +38,9 @@ if TYPE_CHECKING:
         Filling,
         Timings,
     )
+    from agentkit_engine.filling.settings import FillingOptions
+    from agentkit_engine.lattice import Bias
     from agentkit_engine.session import Session
-    from agentkit_engine.settings import Options
     from agentkit_engine.template import Template
 
 _HOMES = {
@@ -52,9 +52,11 @@ _HOMES = {
         "UnsupportedSchema",
     ),
     "lattice": ("Bias",),
-    "outcome": ("Alternative", "Call", "Decision", "Draft", "DraftRow", "Filling", "Timings"),
+    "filling.outcome": (
+        "Alternative", "Call", "Decision", "Draft", "DraftRow", "Filling", "Timings",
+    ),
     "session": ("Session",),
-    "settings": ("Options",),
+    "filling.settings": ("FillingOptions",),
     "template": ("Template",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -75,8 +77,8 @@ __all__ = [
     "EngineBusy",
     "EngineError",
     "Filling",
+    "FillingOptions",
     "LayoutError",
-    "Options",
     "SchemaConstraint",
     "Session",
     "Template",

@@ -39,6 +39,21 @@ class DialectTokens:
     mask: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What a checkpoint's canvases begin as.
+
+    Attributes:
+        vocab_size: random tokens are below it.
+        mask: the token of every free position; None for random ones.
+        pad: stands behind a narrower row, where nothing sees it.
+    """
+
+    vocab_size: int
+    mask: int | None
+    pad: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """The contents of `agentkit.json`.

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 
 from agentkit_engine.checkpoint import Checkpoint
-from agentkit_engine.costs import Costs
-from agentkit_engine.denoise import Noise
+from agentkit_engine.contexts.prefixes import PrefixStore
+from agentkit_engine.contexts.prompt import encode_content
 from agentkit_engine.denoisers import denoiser_of
+from agentkit_engine.dialect import Noise
 from agentkit_engine.errors import TemplateError
-from agentkit_engine.forms import Form, Writing
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.layouts import FormMaker, Layout
-from agentkit_engine.prefixes import PrefixStore
-from agentkit_engine.prompt import encode_content
-from agentkit_engine.scheduler import Scheduler
+from agentkit_engine.layouts.forms import Form, Writing
+from agentkit_engine.scheduling.costs import Costs
+from agentkit_engine.scheduling.scheduler import Scheduler
 from agentkit_engine.syntax import syntax_of
 from agentkit_engine.template import Schema
 
@@ -43,8 +43,10 @@ class Runtime:
         self.denoiser = denoiser_of(checkpoint.model, shift=checkpoint.dialect.shift)
         budget = _memory(self.denoiser.device) if memory is None else memory
         self.prefixes = PrefixStore(self.denoiser, budget=budget)
-        self.scheduler = Scheduler(self.denoiser, queue=queue, encode=self.prefixes.encode)
         self.costs = Costs()
+        self.scheduler = Scheduler(
+            self.denoiser, queue=queue, encode=self.prefixes.encode, observe=self.costs.observe
+        )
         self.syntax = syntax_of(checkpoint.dialect.syntax)
         self._symbols = {
             byte: int(checkpoint.tokenizer.convert_tokens_to_ids(token))  # type: ignore[arg-type]

@@ -11,21 +11,21 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-from agentkit_engine.context import ChatMessage, Context
-from agentkit_engine.deciding import decide
+from agentkit_engine.contexts.context import ChatMessage, Context
 from agentkit_engine.errors import EngineError
-from agentkit_engine.outcome import Batch, Call, Decision, Filling, OnDraft
+from agentkit_engine.filling.deciding import decide
+from agentkit_engine.filling.outcome import Batch, Call, Decision, Filling, OnDraft
+from agentkit_engine.filling.settings import FillingOptions, Settings
+from agentkit_engine.filling.turn import Turn
 from agentkit_engine.runtime import Runtime
-from agentkit_engine.settings import Options, Settings
+from agentkit_engine.scheduling.work import Work
 from agentkit_engine.template import Schema, Template
-from agentkit_engine.turn import Turn
-from agentkit_engine.work import Work
 
 
 class Session:
     """A context that grows, encoded once. Made by `Engine.session`; used by one task at a time.
 
-    Whatever fills something takes the `Options` of a filling, and
+    Whatever fills something takes the `FillingOptions` of a filling, and
 
         on_draft: called in the caller's own thread with the noise and with each step's draft.
         deadline: by the clock of `time.monotonic`; then it ends between two forwards.
@@ -90,7 +90,7 @@ class Session:
         width: int | None = None,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[FillingOptions],
     ) -> Filling:
         """Fills a template behind the context.
 
@@ -114,7 +114,7 @@ class Session:
         width: int | None = None,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[FillingOptions],
     ) -> Filling:
         """`infill` for synchronous code."""
         work = self._turn(options, on_draft).infill(template, width=width)
@@ -128,7 +128,7 @@ class Session:
         batch: Batch | None = None,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[FillingOptions],
     ) -> Decision:
         """Chooses one or several of `calls` (name -> schema of its arguments), or answers in words.
 
@@ -152,7 +152,7 @@ class Session:
         batch: Batch | None = None,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[FillingOptions],
     ) -> Decision:
         """`decide` for synchronous code."""
         work = self._decide(calls, max_calls, batch, options, on_draft)
@@ -165,7 +165,7 @@ class Session:
         *,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[FillingOptions],
     ) -> Filling:
         """Fills rejected values again, with others: one forward, all else stays as it is.
 
@@ -187,7 +187,7 @@ class Session:
         *,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[FillingOptions],
     ) -> Filling:
         """`refill` for synchronous code."""
         work = self._turn(_unverified(options), on_draft).refill(filled.origin, rejected)
@@ -198,7 +198,7 @@ class Session:
         yield from self._context.extend(*messages)
         self._encode_seconds += time.perf_counter() - began
 
-    def _turn(self, options: Options, on_draft: OnDraft | None) -> Turn:
+    def _turn(self, options: FillingOptions, on_draft: OnDraft | None) -> Turn:
         spent, self._encode_seconds = self._encode_seconds, 0.0
         return Turn(
             self._runtime,
@@ -213,7 +213,7 @@ class Session:
         calls: Mapping[str, Schema],
         most: int,
         batch: Batch | None,
-        options: Options,
+        options: FillingOptions,
         on_draft: OnDraft | None,
     ) -> Work[Decision]:
         if most < 1:
@@ -221,6 +221,6 @@ class Session:
         return decide(self._turn(options, on_draft), calls, most=most, batch=batch)
 
 
-def _unverified(options: Options) -> Options:
+def _unverified(options: FillingOptions) -> FillingOptions:
     """A refill is one forward unless something else is asked for."""
     return {"verify": "off", **options}

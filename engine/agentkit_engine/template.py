@@ -2,7 +2,7 @@
 
 Knows JSON Schema only as far as it shapes a canvas: which bytes of a value are the same in every
 instance (literals) and where values go (holes). Must not know tokens, automata or models: the
-grammar says what may fill a hole, `canvas.py` where it lies.
+grammar says what may fill a hole, the layouts where it lies.
 """
 
 from __future__ import annotations
@@ -89,12 +89,17 @@ class Template:
 
     @classmethod
     def choice(cls, options: Sequence[str]) -> Template:
-        """Exactly one of `options`."""
-        if isinstance(options, str) or not options or not all(options):
+        """Exactly one of `options`.
+
+        Raises:
+            TemplateError: there is none, or one of them is no text or an empty one.
+        """
+        listed: Sequence[object] = () if isinstance(options, str) else options
+        if not listed or not all(isinstance(option, str) and option for option in listed):
             raise TemplateError(
                 f"a choice needs a list of non-empty strings, not {options!r}; pass at least one"
             )
-        return cls("choice", options=tuple(dict.fromkeys(options)))
+        return cls("choice", options=tuple(dict.fromkeys(map(_encodable, options))))
 
     @classmethod
     def regex(cls, pattern: str, *, max_tokens: int = 0) -> Template:

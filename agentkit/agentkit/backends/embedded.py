@@ -27,7 +27,7 @@ from agentkit.backend import (
 from agentkit.errors import BackendError
 from agentkit.message import AnswerMessage, CallMessage, Message, ResultMessage, UserMessage
 from agentkit_engine import Draft as EngineDraft
-from agentkit_engine import Engine, Options, Session
+from agentkit_engine import Engine, FillingOptions, Session
 
 
 class EmbeddedBackend:
@@ -37,7 +37,7 @@ class EmbeddedBackend:
         checkpoint: "embedded", a folder, or a hub id.
         device: "auto" takes the first CUDA device if there is one, else the CPU.
         max_calls: calls of one turn, at most.
-        options: of every filling, as `agentkit_engine.Options` has them; `steps` is the agent's.
+        options: of every filling, as `agentkit_engine.FillingOptions` has them; `steps` is the agent's.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is of another architecture.
@@ -51,7 +51,7 @@ class EmbeddedBackend:
         *,
         device: str = "auto",
         max_calls: int = 1,
-        **options: Unpack[Options],
+        **options: Unpack[FillingOptions],
     ) -> None:
         self.engine = Engine.load(checkpoint, device=device)
         self._max_calls = max_calls
@@ -85,7 +85,7 @@ class EmbeddedConversation:
         calls: dict[str, dict[str, Any]],
         *,
         max_calls: int,
-        options: Options,
+        options: FillingOptions,
     ) -> None:
         self._session: Session | None = session
         self._calls = calls
@@ -99,7 +99,7 @@ class EmbeddedConversation:
     async def decide(self, *, steps: int, on_draft: OnDraft | None = None) -> Decision:
         """Choose a tool and fill its call, or answer: one batch, `steps` decoder forwards."""
         draw = None if on_draft is None else partial(_draw, on_draft)
-        options: Options = {**self._options, "steps": steps}
+        options: FillingOptions = {**self._options, "steps": steps}
         found = await self._open().decide(
             self._calls, max_calls=self._max_calls, on_draft=draw, **options
         )

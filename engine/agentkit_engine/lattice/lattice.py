@@ -110,7 +110,7 @@ class Lattice:
             chance = self._class_chance(number)
             with np.errstate(divide="ignore"):
                 logs = np.maximum(np.log(chance), -1e300)
-            nats = (chance * (scores.spread - logs)).sum(axis=1)
+            nats = (chance * (scores.entropy - logs)).sum(axis=1)
             found.append(torch.from_numpy(np.maximum(nats, 0.0)))
         return found
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from agentkit_engine.lattice.lattice import Lattice
 
-__all__ = ["lengths", "marked", "spread"]
+__all__ = ["lengths", "marked", "row_entropies"]
 
 
 def marked(
@@ -61,7 +61,7 @@ def lengths(lattice: Lattice, number: int, marker: int) -> Tensor:
     return lattice.tail_marginals(number, marker)
 
 
-def spread(nats: Tensor, chances: Tensor, behind: Sequence[int], pad: int) -> Tensor:
+def row_entropies(nats: Tensor, chances: Tensor, behind: Sequence[int], pad: int) -> Tensor:
     """The entropy of each position of the row: float64 [W], nats.
 
     A token that may stand at one position both in the hole and behind it counts as two, so that

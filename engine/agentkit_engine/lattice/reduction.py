@@ -3,8 +3,8 @@
 Knows log-probabilities and the tokens of classes. Must not know automata. A small vocabulary is
 reduced by numpy, whose calls cost least; a large one in blocks of rows that stay in the cache, the
 class of most tokens by itself, so that its tokens need not be gathered. Each class is shifted by
-its own best token, so nothing underflows that counts. Tokens
-of no class are never read, nor, of a large one, classes where no filling has them.
+its own best token, so nothing underflows that counts. Tokens of no class are never read, nor, of a
+large vocabulary, classes where no filling has them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _HIDDEN = -1e30  # finite, so that it times 0 is 0
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
     """Rows by classes, float64 [rows, C]. top: the best token's log-probability. log_total: the
-    log of the summed probability of all. spread: nats, the entropy among them."""
+    log of the summed probability of all. entropy: nats, that of a draw among them."""
 
     top: Floats
     log_total: Floats
-    spread: Floats
+    entropy: Floats
 
 
 def reduce_classes(
@@ -83,13 +83,13 @@ def _finished(top: NDArray[Any], total: NDArray[Any], mean: NDArray[Any]) -> Red
     """total: summed exp of what is above `top`; mean: that, times how far above, summed."""
     some = np.maximum(total, _LEAST, dtype=np.float64)
     log_total = np.log(some)
-    spread = log_total - mean / some
-    np.maximum(spread, 0.0, out=spread)
+    entropy = log_total - mean / some
+    np.maximum(entropy, 0.0, out=entropy)
     log_total += top
     none = total <= 0
     if none.any():
-        spread[none], log_total[none] = 0.0, -np.inf
-    return Reduced(top.astype(np.float64), log_total, spread)
+        entropy[none], log_total[none] = 0.0, -np.inf
+    return Reduced(top.astype(np.float64), log_total, entropy)
 
 
 def _large(values: Tensor, rows: Longs, plan: Plan, alive: Flags, temperature: float) -> Reduced:

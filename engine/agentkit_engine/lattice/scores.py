@@ -47,7 +47,7 @@ class Scores:
     """What a problem's tokens are worth, by class.
 
     top: float64 [L, C], nats, the best token of each class; log_total: of all its tokens together;
-    spread: the entropy among them. temperature divides what the model and the bias say.
+    entropy: among them, nats. temperature divides what the model and the bias say.
     """
 
     def __init__(self, problem: Problem, *, temperature: float = 1.0) -> None:
@@ -71,7 +71,7 @@ class Scores:
             raise InvalidLogProbs("log_probs holds NaN or +inf; look for an overflow in the model")
         self._raw = self._whole(reduced.top, -np.inf)
         self.top, self.log_total = self._raw, self._whole(reduced.log_total, -np.inf)
-        self.spread = self._whole(reduced.spread, 0.0)
+        self.entropy = self._whole(reduced.entropy, 0.0)
         length = problem.bias.length / temperature if problem.bias is not None else 0.0
         self._added = np.where(self.plan.text, length, 0.0)
         if length:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from agentkit_engine.errors import CanvasTooShort, LayoutError
-from agentkit_engine.forms import Form, Writing
 from agentkit_engine.layouts.floating import Floating
+from agentkit_engine.layouts.forms import Form, Writing
 from agentkit_engine.layouts.slots import Slots
 from agentkit_engine.template import Schema, Template
 

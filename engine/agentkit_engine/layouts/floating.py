@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agentkit_engine.canvas import lay_out
 from agentkit_engine.errors import CanvasTooShort
-from agentkit_engine.forms import Form, Options, Region, Writing, gate
 from agentkit_engine.grammar import TokenAutomaton, compile_schema
+from agentkit_engine.layouts.canvas import lay_out
 from agentkit_engine.layouts.excluding import OTHER, excluding
+from agentkit_engine.layouts.forms import Choice, Form, Region, Writing, gate
 from agentkit_engine.layouts.infilling import Hollow, infilling
 from agentkit_engine.template import Schema, Template, outline, path_of
 
@@ -67,7 +67,7 @@ class Floating:
         opening, encode = self._writing.tokens.call_open, self._writing.encode
         said = [(*opening, *encode(name.encode()), *encode(b"{")) for name in names]
         longest = max(map(len, said), default=1)
-        options = Options(0, longest, (*said, None))
+        options = Choice(0, longest, (*said, None))
         return Form(
             "",
             (None,) * min(self._usual(longest), self._writing.canvas_length),

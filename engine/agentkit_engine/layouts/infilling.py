@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from agentkit_engine.errors import CanvasTooShort
-from agentkit_engine.forms import Form, Region, Writing
 from agentkit_engine.grammar import TokenAutomaton
+from agentkit_engine.layouts.forms import Form, Region, Writing
 from agentkit_engine.template import Template
 
 __all__ = ["Hollow", "infilling"]

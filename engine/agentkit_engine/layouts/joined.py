@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from agentkit_engine.errors import CanvasTooShort
-from agentkit_engine.forms import Form, Options, Region
+from agentkit_engine.layouts.forms import Choice, Form, Region
 
 __all__ = ["joined"]
 
@@ -61,8 +61,8 @@ def joined(forms: Sequence[Form], room: int) -> Form:
     )
 
 
-def _moved(region: Region | Options, by: int, pointer: str) -> Region | Options:
+def _moved(region: Region | Choice, by: int, pointer: str) -> Region | Choice:
     start, stop = region.start + by, region.stop + by
-    if isinstance(region, Options):
+    if isinstance(region, Choice):
         return replace(region, start=start, stop=stop)
     return replace(region, start=start, stop=stop, pointer=pointer + region.pointer)

@@ -11,11 +11,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from agentkit_engine.canvas import Canvas, Slot, lay_out
 from agentkit_engine.errors import CanvasTooShort, TemplateError, UnsatisfiableSchema
-from agentkit_engine.forms import Form, Options, Region, Writing, gate
 from agentkit_engine.grammar import TokenAutomaton, compile_schema
+from agentkit_engine.layouts.canvas import Canvas, Slot, lay_out
 from agentkit_engine.layouts.excluding import OTHER, excluding
+from agentkit_engine.layouts.forms import Choice, Form, Region, Writing, gate
 from agentkit_engine.layouts.infilling import Hollow, infilling
 from agentkit_engine.template import (
     Hole,
@@ -95,7 +95,7 @@ class Slots:
         width = max(map(len, written))
         padded = tuple((*option, *[self._filler] * (width - len(option))) for option in written)
         starts = [len(opening) + k * (len(opening) + width) for k in range(calls)]
-        options = tuple(Options(start, start + width, padded) for start in starts)
+        options = tuple(Choice(start, start + width, padded) for start in starts)
         return Form("", (*opening, *[None] * width) * calls, options, lambda row: None)
 
     def _schema(

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 from agentkit_engine.engine import Engine
-from agentkit_engine.outcome import Decision
-from agentkit_engine.settings import Options
+from agentkit_engine.filling.outcome import Decision
+from agentkit_engine.filling.settings import FillingOptions
 from agentkit_engine.training.corpus.conversations import NO_TOOL, Conversation, corpus
 
 _SEED = 987_654_321  # far from every seed that training uses
@@ -61,7 +61,7 @@ def cases(name: str, *, seed: int = _SEED) -> Iterator[Case]:
                 yield Case(conversation, index, message)
 
 
-def decide(engine: Engine, case: Case, **options: Unpack[Options]) -> Decision:
+def decide(engine: Engine, case: Case, **options: Unpack[FillingOptions]) -> Decision:
     """What the engine does at a case's turn."""
     tools = case.conversation.tools
     session = engine.session(tools=tools)
@@ -90,7 +90,7 @@ def judge(case: Case, decision: Decision, tally: Tally) -> None:
         tally.add("arguments exact, tool right", right=exact)
 
 
-def evaluate(engine: Engine, name: str, *, count: int, **options: Unpack[Options]) -> Tally:
+def evaluate(engine: Engine, name: str, *, count: int, **options: Unpack[FillingOptions]) -> Tally:
     """Runs `count` cases of one set; shows progress on a terminal."""
     tally = Tally()
     for number, case in enumerate(cases(name), 1):

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
-from agentkit_engine.canvas import lay_out, pour, slot_width, surface
 from agentkit_engine.dialect import Dialect
+from agentkit_engine.layouts.canvas import lay_out, pour, slot_width, surface
 from agentkit_engine.syntax import GEMMA
 from agentkit_engine.template import Hole, Path, Schema, Text, outline
 from agentkit_engine.training.corpus.conversations import Conversation

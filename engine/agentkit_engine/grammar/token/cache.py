@@ -170,9 +170,10 @@ def _unpacked(
     start, min_tokens = arrays[f"{prefix}numbers"].tolist()
     inner = f"{prefix}strict."
     strict = _unpacked(arrays, inner, None) if f"{inner}numbers" in arrays else None
+    parts: dict[str, Any] = {part: arrays[prefix + part] for part in _PARTS}
     return TokenAutomaton(
         class_of=arrays[f"{prefix}class_of"].astype(np.int32),
-        **{part: arrays[prefix + part] for part in _PARTS},
+        **parts,
         start=start,
         min_tokens=min_tokens,
         repeats=repeats if strict is not None else None,

@@ -1,8 +1,8 @@
 """Contexts: a chat that grows, forks and goes back, and the encoded prefix of all it says.
 
 Knows chat messages, prompts and the store of prefixes. Must not know forms, canvases, threads nor
-when a model runs: what needs one is a work (see `work`). A context holds no prefix, only the tokens
-of one; the store may let it go at any time, and it is then encoded anew from those tokens.
+when a model runs: what needs one is a work (`scheduling.work`). A context holds no prefix, only
+the tokens of one; the store may let it go at any time, and it is then encoded anew from those.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Any, TypeAlias
 
 from transformers import PreTrainedTokenizerBase
 
-from agentkit_engine.denoisers.base import Prefix
-from agentkit_engine.errors import EngineError
-from agentkit_engine.prefixes import PrefixStore, Stand
-from agentkit_engine.prompt import (
+from agentkit_engine.contexts.prefixes import PrefixStore, Stand
+from agentkit_engine.contexts.prompt import (
     Transcript,
     encode_written,
     write_head,
@@ -25,8 +23,10 @@ from agentkit_engine.prompt import (
     write_said,
     write_start,
 )
+from agentkit_engine.denoisers.base import Prefix
+from agentkit_engine.errors import EngineError
+from agentkit_engine.scheduling.work import Work, encode
 from agentkit_engine.template import inline
-from agentkit_engine.work import Work, encode
 
 ChatMessage: TypeAlias = Mapping[str, Any]
 

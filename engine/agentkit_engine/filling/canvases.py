@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from agentkit_engine.forms import Form, Options, Region
-from agentkit_engine.solution import Filled
+from agentkit_engine.filling.solution import Filled
+from agentkit_engine.layouts.forms import Choice, Form, Region
 
 __all__ = ["Piece", "beginning", "piece_of", "spans"]
 
@@ -64,13 +64,13 @@ def piece_of(form: Form, span: range, filled: Sequence[int], name: str) -> Form:
         name: its own.
     """
     tokens = list(form.tokens[span.start : span.stop])
-    regions: list[Region | Options] = []
+    regions: list[Region | Choice] = []
     for region in form.regions:
         start = max(region.start, span.start) - span.start
         stop = min(region.stop, span.stop) - span.start
         if start >= stop:
             continue
-        if isinstance(region, Options) or region.width == stop - start:
+        if isinstance(region, Choice) or region.width == stop - start:
             regions.append(replace(region, start=start, stop=stop))
             continue
         part = _carried(region, start, stop, span, filled[region.start :])

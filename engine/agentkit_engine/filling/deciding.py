@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from agentkit_engine.beliefs import Solved
-from agentkit_engine.denoise import Denoising
 from agentkit_engine.denoisers import Prefix
-from agentkit_engine.forms import Form
+from agentkit_engine.filling.beliefs import Solved
+from agentkit_engine.filling.denoise import Denoising
+from agentkit_engine.filling.outcome import Batch, Call, Decision
+from agentkit_engine.filling.turn import Turn
+from agentkit_engine.layouts.forms import Form
 from agentkit_engine.layouts.joined import joined
-from agentkit_engine.outcome import Batch, Call, Decision
+from agentkit_engine.scheduling.work import Work, encode
 from agentkit_engine.template import Schema
-from agentkit_engine.turn import Turn
-from agentkit_engine.work import Work, encode
 
 __all__ = ["decide"]
 
@@ -92,33 +92,38 @@ class _Round:
         layout = turn.settings.layout
         self._forms = turn.runtime.turn(calls, layout=layout, at_once=most)
         wide = any(form.width > self._room for form in self._forms)
+        # of the forms, those that are rows of the first forward: where something is to be filled in
+        self._rows = [number for number, form in enumerate(self._forms) if form.regions]
         self.batch: Batch = "choice-first" if wide else batch or self._cheaper()
+        if self.batch != "whole":
+            self._rows = [0]
         self.names: tuple[str, ...] = ()
         self.last = True
         self.choice: Mapping[str, float] = {}
 
     def choose(self) -> Work[None]:
         """Denoises the choice; and with it, in one batch, whatever may be chosen."""
-        forms = self._forms if self.batch == "whole" else self._forms[:1]
-        self._denoising = yield from self._turn.denoised(self._prefix, forms, self._wanted)
-        self._turn.positions += forms[0].free
-        options = self._denoising.filled(0).options
+        rows = [self._forms[number] for number in self._rows]
+        self._denoising = yield from self._turn.denoised(self._prefix, rows, self._wanted)
+        self._turn.positions += rows[0].free
+        shares = self._denoising.filled(0).shares
         chosen = self._chosen(self._denoising)
         self.names = tuple(self._offered[number] for number in chosen)
-        self.last = len(chosen) < len(options)
+        self.last = len(chosen) < len(shares)
         forms = self._chosen_forms()
         if len(forms) > 1 and sum(form.width for form in forms) > self._room:
             self.names, self.last = self.names[:1], False  # the others are decided on again
-        self.choice = dict(zip([*self._offered, ""], options[0], strict=True))
+        self.choice = dict(zip([*self._offered, ""], shares[0], strict=True))
 
     def solved(self) -> Work[Solved]:
         """What was chosen, filled and verified."""
         forms = self._chosen_forms()
-        denoising, row = self._denoising, self._number(self._chosen(self._denoising))
-        if len(forms) > 1 or self.batch != "whole":
-            form = forms[0] if len(forms) == 1 else joined(forms, self._room)
-            return (yield from self._turn.filled(form, self._prefix))
-        return (yield from self._turn.solved(denoising, row, self._prefix))
+        number = self._number(self._chosen(self._denoising))
+        if len(forms) == 1 and number in self._rows:
+            row = self._rows.index(number)
+            return (yield from self._turn.solved(self._denoising, row, self._prefix))
+        form = forms[0] if len(forms) == 1 else joined(forms, self._room)
+        return (yield from self._turn.filled(form, self._prefix))
 
     def made(self, solved: Solved) -> list[Call]:
         """The calls that were filled."""
@@ -131,22 +136,23 @@ class _Round:
     def _wanted(self, denoising: Denoising) -> tuple[int, ...]:
         """The choice, and the row it falls on if that is among those denoised."""
         chosen = self._chosen(denoising)
-        if denoising.rows == 1 or len(chosen) > 1:
+        number = self._number(chosen)
+        if len(chosen) > 1 or number not in self._rows:
             return (0,)
-        return (0, self._number(chosen))
+        return (0, self._rows.index(number))
 
     def _chosen(self, denoising: Denoising) -> list[int]:
         """The calls' numbers, up to where the likeliest is none."""
         found: list[int] = []
-        for options in denoising.filled(0).options:
-            number = options.index(max(options))
+        for shares in denoising.filled(0).shares:
+            number = shares.index(max(shares))
             if number == len(self._offered):
                 break
             found.append(number)
         return found
 
     def _number(self, chosen: Sequence[int]) -> int:
-        """Of the row for what is chosen: behind the choice one a call in order, then the answer."""
+        """Of the form for what is chosen: behind the choice one a call, then the answer."""
         return 1 + (chosen[0] if chosen else len(self._offered))
 
     def _chosen_forms(self) -> list[Form]:
@@ -157,7 +163,7 @@ class _Round:
 
     def _cheaper(self) -> Batch:
         """By the cost of forwards as it was measured here: one of all rows, or two of few."""
-        choice, *rows = (form.width for form in self._forms)
+        choice, *rows = (self._forms[number].width for number in self._rows)
         mean = sum(rows) // len(rows)
         costs = self._turn.runtime.costs
         apart = costs.cheaper_apart(choice + sum(rows), [choice, mean])

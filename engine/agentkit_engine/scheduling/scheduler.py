@@ -9,11 +9,12 @@ from __future__ import annotations
 import weakref
 from typing import TypeVar, cast
 
-from agentkit_engine.batching import Bounds
 from agentkit_engine.denoisers.base import Denoiser
-from agentkit_engine.waiting import Done, Event, Letter, TaskMailbox, ThreadMailbox
-from agentkit_engine.work import Encoder, OnEvent, Work
-from agentkit_engine.worker import Job, Statistics, Worker
+from agentkit_engine.scheduling.batching import Bounds
+from agentkit_engine.scheduling.costs import Observe
+from agentkit_engine.scheduling.waiting import Done, Event, Letter, TaskMailbox, ThreadMailbox
+from agentkit_engine.scheduling.work import Encoder, OnEvent, Work
+from agentkit_engine.scheduling.worker import Job, Statistics, Worker
 
 __all__ = ["Scheduler", "Statistics"]
 
@@ -36,6 +37,7 @@ class Scheduler:
         max_context: int = 65536,
         queue: int = 256,
         encode: Encoder | None = None,
+        observe: Observe | None = None,
     ) -> None:
         """
         Args:
@@ -44,9 +46,10 @@ class Scheduler:
             max_context: different contexts times the length of the longest, in tokens, likewise.
             queue: works waiting and under way; one more is refused.
             encode: in place of the denoiser's own, such as a store's that encodes nothing twice.
+            observe: told the positions and seconds of every forward that denoises.
         """
         bounds = Bounds(rows=max_rows, positions=max_positions, context=max_context)
-        self._worker = Worker(denoiser, bounds=bounds, limit=queue, encode=encode)
+        self._worker = Worker(denoiser, bounds=bounds, limit=queue, encode=encode, observe=observe)
         # Garbage is collected in any thread and under any lock: this neither locks nor waits.
         weakref.finalize(self, self._worker.dismiss).atexit = False
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from agentkit_engine.canvases import Piece
-from agentkit_engine.course import course_of
-from agentkit_engine.forms import Form
+from agentkit_engine.filling.canvases import Piece
+from agentkit_engine.filling.course import course_of
+from agentkit_engine.filling.outcome import Alternative
+from agentkit_engine.filling.solution import confidences, runners_up
+from agentkit_engine.filling.verify import Verified
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.lattice import Bias
-from agentkit_engine.outcome import Alternative
-from agentkit_engine.solution import confidences, runners_up
-from agentkit_engine.verify import Verified
+from agentkit_engine.layouts.forms import Form
 
 __all__ = ["Beliefs", "Solved"]
 

@@ -14,7 +14,6 @@ import jsonschema
 from jsonschema.exceptions import best_match
 from jsonschema.validators import validator_for
 
-from agentkit_engine.canvas import slot_width
 from agentkit_engine.dialect import Dialect, DialectTokens, Spoken
 from agentkit_engine.errors import EngineError, TemplateError
 from agentkit_engine.grammar import (
@@ -24,6 +23,7 @@ from agentkit_engine.grammar import (
     compile_regex,
     compile_text,
 )
+from agentkit_engine.layouts.canvas import slot_width
 from agentkit_engine.syntax import Syntax
 from agentkit_engine.template import Hole, Schema, Template
 
@@ -140,7 +140,7 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Options:
+class Choice:
     """Free positions from `start` that must become one of some token sequences.
 
     Attributes:
@@ -175,7 +175,7 @@ class Form:
 
     name: str
     tokens: tuple[int | None, ...]
-    regions: tuple[Region | Options, ...]
+    regions: tuple[Region | Choice, ...]
     read: Callable[[Sequence[int]], Any]
     literal: Callable[[int, int], tuple[int, ...]] | None = None
     without: Callable[[Sequence[int], Sequence[str]], Form] | None = None

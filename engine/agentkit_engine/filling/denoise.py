@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agentkit_engine.course import Held
 from agentkit_engine.denoisers import Prefix
-from agentkit_engine.forms import Form
-from agentkit_engine.outcome import CellState
-from agentkit_engine.settings import Settings
-from agentkit_engine.solution import Filled, solve
-from agentkit_engine.work import Work, denoise
+from agentkit_engine.dialect import Noise
+from agentkit_engine.filling.course import Held
+from agentkit_engine.filling.outcome import CellState
+from agentkit_engine.filling.settings import Settings
+from agentkit_engine.filling.solution import Filled, solve
+from agentkit_engine.layouts.forms import Form
+from agentkit_engine.scheduling.work import Work, denoise
 
 _ENTROPY_BOUND = 0.1  # nats a row and step, as the model's published sampler has it
 _STABLE_ENTROPY = 0.005  # mean nats below which an unchanged draft is final, from there as well
@@ -42,21 +43,6 @@ class Clock:
     lattice: float = 0.0
     forwards: int = 0
     passes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """What a checkpoint's canvases begin as.
-
-    Attributes:
-        vocab_size: random tokens are below it.
-        mask: the token of every free position; None for random ones.
-        pad: stands behind a narrower row, where nothing sees it.
-    """
-
-    vocab_size: int
-    mask: int | None
-    pad: int
 
 
 class _Row:
@@ -127,14 +113,9 @@ class Denoising:
         noise: Noise,
         settings: Settings,
         clock: Clock,
-        observe: Callable[[int, float], None] = lambda positions, seconds: None,
     ) -> None:
-        """
-        Args:
-            observe: told the positions and seconds of every forward.
-        """
         self._prefix, self._noise, self._settings = prefix, noise, settings
-        self._clock, self._observe = clock, observe
+        self._clock = clock
         self._rows = [_Row(form, noise, settings.seed) for form in forms]
         self._logits: Tensor | None = None
         self._again = True  # from noise, with nothing to go by
@@ -163,10 +144,8 @@ class Denoising:
         for row in self._rows:
             row.filled = None
         self.steps += 1
-        seconds = time.perf_counter() - began
         self._clock.forwards += 1
-        self._clock.denoise += seconds
-        self._observe(int(self._attend.sum()), seconds)
+        self._clock.denoise += time.perf_counter() - began
 
     def run(
         self, wanted: Callable[[], Sequence[int]], *, on_step: Callable[[int], Work[None]]
@@ -239,7 +218,6 @@ class Denoising:
             noise=self._noise,
             settings=self._settings,
             clock=self._clock,
-            observe=self._observe,
         )
         if self._logits is not None:
             other._logits = self._logits[row : row + 1, : other._width]

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentkit_engine.course import Held
-from agentkit_engine.forms import Form, Options, Region
+from agentkit_engine.filling.course import Held
+from agentkit_engine.filling.outcome import Alternative
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.grammar.token.spellings import spellings_of
 from agentkit_engine.lattice import Bias, Lattice, Problem
-from agentkit_engine.lattice.placing import lengths, marked, spread
+from agentkit_engine.lattice.placing import lengths, marked, row_entropies
 from agentkit_engine.lattice.writings import log_written
-from agentkit_engine.outcome import Alternative
+from agentkit_engine.layouts.forms import Choice, Form, Region
 from agentkit_engine.template import path_of
 
 _WRITINGS = 4  # fillings looked at for another value: most often the second is one
@@ -35,14 +35,14 @@ class Filled:
     Attributes:
         tokens: the whole row, pins included.
         score: the filling's log-probability by the logits, in nats, pins included.
-        options: the distribution over the options of each choice.
+        shares: of each choice, the probabilities of its options.
         lattice: what was solved, one problem for each region that is no choice.
     """
 
     form: Form
     tokens: tuple[int, ...]
     score: float
-    options: tuple[tuple[float, ...], ...]
+    shares: tuple[tuple[float, ...], ...]
     lattice: Lattice
 
     @cached_property
@@ -53,15 +53,15 @@ class Filled:
         """
         found = [0.0] * self.form.width
         solved = enumerate(self.lattice.entropies() if self.form.values else ())
-        shares = iter(self.options)
+        shares = iter(self.shares)
         for region in self.form.regions:
-            if isinstance(region, Options):
+            if isinstance(region, Choice):
                 found[region.start] = -sum(p * math.log(p) for p in next(shares) if p > 0)
             else:
                 number, nats = next(solved)
                 if region.markers is not None:
                     chances = lengths(self.lattice, number, region.markers[0])
-                    nats = spread(nats, chances, region.ending, region.padding)
+                    nats = row_entropies(nats, chances, region.ending, region.padding)
                 found[region.start : region.stop] = nats.tolist()
         return found
 
@@ -157,20 +157,20 @@ def _case(logits: Tensor, form: Form, held: Held, bias: Bias | None) -> Filled:
     lattice = Lattice([_problem(logits, region, k, held, bias) for k, region in enumerate(regions)])
     tokens = [token or 0 for token in form.tokens]
     score = sum(float(logits[place, token]) for place, token in held.pins.items())
-    options: list[tuple[float, ...]] = []
+    shares: list[tuple[float, ...]] = []
     for region in form.regions:
-        if isinstance(region, Options):
+        if isinstance(region, Choice):
             part = logits[region.start : region.stop]
-            chosen, shares = _choose(part, region)
+            chosen, probabilities = _choose(part, region)
             # what is behind the option is never emitted: the model goes on as it likes
             rest = part[len(chosen) :].argmax(-1).tolist()
             tokens[region.start : region.stop] = [*chosen, *rest]
-            options.append(shares)
-            score += math.log(max(shares))
+            shares.append(probabilities)
+            score += math.log(max(probabilities))
     for region, best in zip(regions, lattice.best(), strict=True):
         tokens[region.start : region.stop] = region.written(best.tokens.tolist())
         score += best.score
-    return Filled(form, tuple(tokens), score, tuple(options), lattice)
+    return Filled(form, tuple(tokens), score, tuple(shares), lattice)
 
 
 def _sampled(
@@ -255,7 +255,7 @@ def _score(filled: Filled) -> float:
     return filled.score
 
 
-def _choose(logits: Tensor, region: Options) -> tuple[list[int], tuple[float, ...]]:
+def _choose(logits: Tensor, region: Choice) -> tuple[list[int], tuple[float, ...]]:
     """The likeliest option's tokens and the distribution over all, positions being independent."""
     log_probs = logits.log_softmax(-1).cpu()
     places = torch.arange(len(log_probs))
@@ -270,7 +270,7 @@ def _choose(logits: Tensor, region: Options) -> tuple[list[int], tuple[float, ..
     return list(chosen or ()), tuple(probabilities.tolist())
 
 
-def _anything_else(log_probs: Tensor, region: Options) -> Tensor:
+def _anything_else(log_probs: Tensor, region: Choice) -> Tensor:
     """The probability that the row begins with the first token of none of the options."""
     first = sorted({option[0] for option in region.sequences if option})
     taken = log_probs[0, torch.tensor(first, dtype=torch.long)].exp().sum()

@@ -7,7 +7,11 @@ cheaper than two narrow ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+Observe: TypeAlias = Callable[[int, float], None]
+"""Takes the positions and seconds of a forward."""
 
 _MEMORY = 0.97  # what an observation still weighs after the next
 _LEAST = 4.0  # observations, by weight, before a line is trusted

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agentkit_engine.denoisers.base import Denoiser
-from agentkit_engine.work import Denoise
+from agentkit_engine.scheduling.work import Denoise
 
 _NARROWEST = 16  # canvases up to this wide are not told apart
 
@@ -89,6 +89,11 @@ def denoise_together(requests: Sequence[Denoise], denoiser: Denoiser) -> list[Te
         part[:, : request.canvas.shape[1]]
         for part, request in zip(logits.split(sizes), requests, strict=True)
     ]
+
+
+def positions(request: Denoise) -> int:
+    """How many positions of a request are no padding."""
+    return request.canvas.numel() if request.attend is None else int(request.attend.sum())
 
 
 def _kind(request: Denoise) -> tuple[int, bool]:

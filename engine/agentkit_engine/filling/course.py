@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentkit_engine.errors import EngineError
-from agentkit_engine.forms import Form, Region
 from agentkit_engine.grammar import TokenAutomaton
 from agentkit_engine.grammar.token.runs import spread
 from agentkit_engine.lattice import Bias
+from agentkit_engine.layouts.forms import Form, Region
 
 __all__ = ["Course", "Held", "Place", "course_of"]
 
@@ -123,7 +123,7 @@ class Course:
 
     @property
     def start(self) -> Place:
-        return self._settled(Place(-1, after=self._following(-1)))
+        return self._settled(Place(-1, after=self._next_regions(-1)))
 
     def said(self, row: Sequence[int]) -> tuple[int, ...]:
         """What a filled row says."""
@@ -151,7 +151,7 @@ class Course:
             if not open_:
                 found[place.region] += worth
                 if after.after or after.region != place.region:  # this token ended the value
-                    open_ = self._following(place.region)
+                    open_ = self._next_regions(place.region)
             if len(open_) > 1:
                 for number in range(place.region + 1, max(open_)):
                     found[number] += worth
@@ -200,7 +200,7 @@ class Course:
             return replace(place, state=state, used=place.used + 1)
         if token not in self._endings(place):
             return None
-        between = Place(place.region, after=self._following(place.region))
+        between = Place(place.region, after=self._next_regions(place.region))
         return self.step(between, token)
 
     def held(self, tokens: Sequence[int], *, loose: bool = False) -> tuple[Held, ...]:
@@ -265,7 +265,8 @@ class Course:
                 return Place(to, state=start)
         return place
 
-    def _following(self, region: int) -> tuple[int, ...]:
+    def _next_regions(self, region: int) -> tuple[int, ...]:
+        """Which may come behind a region: up to the first that can't be absent, or the end."""
         found: list[int] = []
         for number in range(region + 1, self._end):
             if self._sayable[number]:
@@ -292,7 +293,7 @@ class Course:
         """The tokens that end the value read so far."""
         if not self._values[place.region].accepting[place.state]:
             return frozenset()
-        return frozenset(self._literal(place.region, to)[0] for to in self._following(place.region))
+        return frozenset(self._literal(place.region, to)[0] for to in self._next_regions(place.region))
 
 
 def _without(automaton: TokenAutomaton, banned: frozenset[int]) -> TokenAutomaton:

@@ -1,8 +1,8 @@
 """Works of a turn: a template filled behind a context, rejected values filled again.
 
 Knows contexts, forms, denoising and verifying, and in which order they come. Must not know threads,
-schedulers or agents. What it offers are works (see `work`): they ask for forwards and wait for
-nothing.
+schedulers or agents. What it offers are works (`scheduling.work`): they ask for forwards and wait
+for nothing.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentkit_engine.beliefs import Beliefs, Solved
-from agentkit_engine.canvases import Piece, beginning, piece_of, spans
-from agentkit_engine.context import Context
-from agentkit_engine.course import course_of
-from agentkit_engine.denoise import Clock, Denoising
+from agentkit_engine.contexts.context import Context
 from agentkit_engine.denoisers import Prefix
 from agentkit_engine.errors import TemplateError
-from agentkit_engine.forms import Form
-from agentkit_engine.outcome import Draft, DraftRow, Filling, Origin, Timings
+from agentkit_engine.filling.beliefs import Beliefs, Solved
+from agentkit_engine.filling.canvases import Piece, beginning, piece_of, spans
+from agentkit_engine.filling.course import course_of
+from agentkit_engine.filling.denoise import Clock, Denoising
+from agentkit_engine.filling.outcome import Draft, DraftRow, Filling, Origin, Timings
+from agentkit_engine.filling.settings import Settings, Verify
+from agentkit_engine.filling.verify import Verified, verified
+from agentkit_engine.layouts.forms import Form
 from agentkit_engine.runtime import Runtime
-from agentkit_engine.settings import Settings, Verify
+from agentkit_engine.scheduling.work import Work, emit, encode
 from agentkit_engine.template import Template
-from agentkit_engine.verify import Verified, verified
-from agentkit_engine.work import Work, emit, encode
 
 __all__ = ["Turn"]
 
@@ -73,6 +73,8 @@ class Turn:
         """Fills the values at `pointers` with others; all else stays."""
         if origin.form.without is None:
             raise TemplateError("what was refilled can't be refilled; refill the first filling")
+        if origin.form.plain and any(pointers):
+            raise TemplateError(f"a text was filled in, whose one pointer is '', not {pointers!r}")
         other = origin.form.without(origin.tokens, pointers)
         form = replace(other, plain=origin.form.plain)
         prefix = yield from self.prefix()
@@ -100,7 +102,6 @@ class Turn:
             noise=self.runtime.noise,
             settings=self.settings,
             clock=self.clock,
-            observe=self.runtime.costs.observe,
         )
         yield from self._run(denoising, lambda: wanted(denoising))
         return denoising
@@ -111,10 +112,18 @@ class Turn:
         Then nothing is verified: the causal encoder is not asked across canvases.
         """
         self._verify_of(form)
+        if not form.regions:
+            return self.literal(form)
         if form.width > self.runtime.denoiser.canvas_length:
             return (yield from self._canvas_by_canvas(form, prefix))
         denoising = yield from self.denoised(prefix, [form], lambda _: (0,))
         return (yield from self.solved(denoising, 0, prefix))
+
+    def literal(self, form: Form) -> Solved:
+        """A form in which nothing is free: it says what it says."""
+        tokens, course = tuple(token or 0 for token in form.tokens), course_of(form)
+        said = course.said(tokens) if course else ()
+        return Solved(form, (), Verified(tokens, said, None, None, 1))
 
     def solved(self, denoising: Denoising, row: int, prefix: Prefix) -> Work[Solved]:
         """A denoised row, verified."""
@@ -162,11 +171,7 @@ class Turn:
         return found
 
     def _filling(self, form: Form, prefix: Prefix) -> Work[Filling]:
-        if form.regions:
-            solved = yield from self.filled(form, prefix)
-        else:
-            tokens = tuple(token or 0 for token in form.tokens)
-            solved = Solved(form, (), Verified(tokens, (), None, None, 1))
+        solved = yield from self.filled(form, prefix)
         ((value, about),) = self.values(solved, [form])
         dumped = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         text = value if form.plain else dumped

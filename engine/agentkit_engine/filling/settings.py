@@ -18,7 +18,7 @@ Verify: TypeAlias = Literal["off", "rerank", "exact"]
 _MOST_STEPS = 48  # of "auto"; as many as the model's published sampler takes
 
 
-class Options(TypedDict, total=False):
+class FillingOptions(TypedDict, total=False):
     """The options of every filling.
 
     steps: decoder forwards of a denoising, at most; 1 by default. "auto": until nothing changes and
@@ -51,7 +51,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`Options` with their defaults; None: it depends on the checkpoint."""
+    """`FillingOptions` with their defaults; None: it depends on the checkpoint."""
 
     steps: Steps = 1
     verify: Verify | None = None

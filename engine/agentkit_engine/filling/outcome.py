@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from agentkit_engine.forms import Form
+from agentkit_engine.layouts.forms import Form
 
 CellState: TypeAlias = Literal["pinned", "noise", "draft", "settled"]
 Batch: TypeAlias = Literal["whole", "choice-first"]

@@ -19,16 +19,20 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-from agentkit_engine.batching import Bounds, choose_batch, denoise_together
+import torch
+
 from agentkit_engine.denoisers.base import Denoiser
 from agentkit_engine.errors import DeadlineExceeded, EngineBusy, EngineError
-from agentkit_engine.waiting import Done, Event, Letter, Mailbox
-from agentkit_engine.work import Denoise, Emit, Encoder, Forward, Request, Work, answer
+from agentkit_engine.scheduling.batching import Bounds, choose_batch, denoise_together, positions
+from agentkit_engine.scheduling.costs import Observe
+from agentkit_engine.scheduling.waiting import Done, Event, Letter, Mailbox
+from agentkit_engine.scheduling.work import Denoise, Emit, Encoder, Forward, Request, Work, answer
 
 _log = logging.getLogger("agentkit_engine")
 
@@ -80,6 +84,10 @@ class Job:
             self.abandoned = True
 
 
+class _OwnThread(threading.Thread):
+    """A thread that owns a model."""
+
+
 class Worker:
     """The thread that owns the model, and the way in.
 
@@ -88,10 +96,16 @@ class Worker:
     """
 
     def __init__(
-        self, denoiser: Denoiser, *, bounds: Bounds, limit: int, encode: Encoder | None = None
+        self,
+        denoiser: Denoiser,
+        *,
+        bounds: Bounds,
+        limit: int,
+        encode: Encoder | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self._denoiser, self._bounds, self._limit = denoiser, bounds, limit
-        self._encode = encode
+        self._encode, self._observe = encode, observe
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # None: end
         self._lock = threading.Lock()  # over the next three
         self._thread: threading.Thread | None = None
@@ -123,7 +137,7 @@ class Worker:
             if self._admitted >= self._limit:
                 raise EngineBusy(self._admitted, self._limit)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._live, name="denoiser", daemon=True)
+                self._thread = _OwnThread(target=self._live, name="denoiser", daemon=True)
                 self._thread.start()
                 _workers.add(self)
             self._admitted += 1
@@ -199,8 +213,10 @@ class Worker:
         if len(jobs) == 1:
             self._serve_alone(jobs[0])
             return
+        requests = [cast(Denoise, job.request) for job in jobs]
         try:
-            found = denoise_together([cast(Denoise, job.request) for job in jobs], self._denoiser)
+            with self._timed(requests):
+                found = denoise_together(requests, self._denoiser)
         except Exception:  # not kept: its traceback holds the memory of the forward
             for job in jobs:
                 job.alone = True
@@ -213,7 +229,8 @@ class Worker:
     def _serve_alone(self, job: Job) -> None:
         try:
             request = cast(Forward, job.request)
-            found = answer(request, self._denoiser, encode=self._encode)
+            with self._timed([request]):
+                found = answer(request, self._denoiser, encode=self._encode)
         except Exception as error:
             step = partial(job.work.throw, error)
         else:
@@ -223,6 +240,18 @@ class Worker:
         self._requeue([job])
         self._go_on(job, step)
         del step  # see `Done.result`
+
+    @contextmanager
+    def _timed(self, requests: Sequence[Forward]) -> Generator[None]:
+        """Tells what a forward took; a GPU is waited for, as its caller would do next."""
+        began = time.monotonic()
+        yield
+        device = self._denoiser.device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        canvases = [request for request in requests if isinstance(request, Denoise)]
+        if canvases and self._observe is not None:
+            self._observe(sum(map(positions, canvases)), time.monotonic() - began)
 
     def _go_on(self, job: Job, step: Callable[[], Request]) -> None:
         """Brings a work to its next request or to its end. Whatever it raises is its caller's."""
@@ -312,3 +341,8 @@ _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 def _close_all() -> None:
     for worker in list(_workers):
         worker.close()
+    # Those of workers that were collected may still be letting go of tensors, which must not happen
+    # while the interpreter goes away: torch would abort the process.
+    for thread in threading.enumerate():
+        if isinstance(thread, _OwnThread):
+            thread.join()

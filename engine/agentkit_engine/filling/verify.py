@@ -15,13 +15,13 @@ from typing import TypeAlias
 
 import torch
 
-from agentkit_engine.course import Course, Place, course_of
-from agentkit_engine.denoise import Clock, Denoising
 from agentkit_engine.denoisers import Prefix, Reading
 from agentkit_engine.errors import TemplateError
-from agentkit_engine.settings import Settings, Verify
-from agentkit_engine.solution import fillings
-from agentkit_engine.work import Work, read
+from agentkit_engine.filling.course import Course, Place, course_of
+from agentkit_engine.filling.denoise import Clock, Denoising
+from agentkit_engine.filling.settings import Settings, Verify
+from agentkit_engine.filling.solution import fillings
+from agentkit_engine.scheduling.work import Work, read
 
 __all__ = ["Verified", "verified"]
 

@@ -189,14 +189,6 @@ def encode_content(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return encode_written(tokenizer, _control(tokenizer).shield(text))
 
 
-def common_prefix_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two sequences begin with in common: what of a prefix can be kept."""
-    for index, (left, right) in enumerate(zip(first, second, strict=False)):
-        if left != right:
-            return index
-    return min(len(first), len(second))
-
-
 def _apply_template(
     tokenizer: PreTrainedTokenizerBase,
     messages: list[dict[str, Any]],
