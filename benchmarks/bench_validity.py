@@ -58,14 +58,7 @@ class RandomLogits:
     def nbytes(self, prefix: Prefix) -> int:
         return 0
 
-    def denoise(
-        self,
-        prefix: Prefix | Sequence[Prefix],
-        canvas: torch.Tensor,
-        *,
-        attend: torch.Tensor | None = None,
-        previous: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def denoise(self, prefix: Any, canvas: torch.Tensor, **options: Any) -> torch.Tensor:
         shape = (*canvas.shape, self.vocab_size)
         return self._spread * torch.randn(shape, generator=self._random)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
+    from agentkit_engine import Engine
     from agentkit_engine.checkpoint import Checkpoint
 
 
@@ -29,3 +31,13 @@ def tiny_checkpoint(tiny_folder: Path) -> Checkpoint:
     from agentkit_engine.checkpoint import load_checkpoint
 
     return load_checkpoint(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
+    """An engine over the tiny checkpoint."""
+    from agentkit_engine import Engine
+
+    engine = Engine(tiny_checkpoint)
+    yield engine
+    engine.close()

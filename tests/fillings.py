@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Unpack
 
 import torch
 
-from agentkit_engine import Engine, FillingOptions
+from agentkit_engine import Engine, FillingOptions, Template
 from agentkit_engine.denoisers import Denoiser, Prefix, Reading
 from agentkit_engine.filling.denoise import Clock, Denoising
 from agentkit_engine.filling.settings import Settings
 from agentkit_engine.layouts.forms import Form
+from agentkit_engine.layouts.maker import Layout
 from agentkit_engine.scheduling.work import Work, run_alone
 
 PREFIX = Prefix((1,), None)
@@ -59,6 +61,11 @@ def random_denoiser(engine: Engine, seed: int) -> RandomDenoiser:
     return RandomDenoiser(size, spread=(0.5, 3.0, 12.0)[seed % 3], seed=seed)
 
 
+def form_of(engine: Engine, template: Template, layout: Layout) -> Form:
+    """A template by itself, as wide as it likes to be."""
+    return engine.runtime.forms.template(template, layout=layout, width=None)
+
+
 def denoising_of(
     engine: Engine, forms: Sequence[Form], **options: Unpack[FillingOptions]
 ) -> Denoising:
@@ -87,3 +94,18 @@ def fill(
     denoising = denoising_of(engine, [form], seed=seed, steps=steps)
     run(denoising, noise)
     return form.read(denoising.filled(0).tokens), denoising, noise
+
+
+@contextmanager
+def counted(engine: Engine) -> Generator[list[int]]:
+    """The number of positions of every decoder forward of the real model meanwhile."""
+    rows: list[int] = []
+
+    def count(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+        rows.append(kwargs["decoder_input_ids"].numel())
+
+    hook = engine.runtime.checkpoint.model.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield rows
+    finally:
+        hook.remove()

@@ -13,8 +13,8 @@ from agentkit_engine import Engine, Template
 from agentkit_engine.filling.course import Course, Held, course_of
 from agentkit_engine.filling.solution import solve
 from agentkit_engine.lattice import Bias
-from agentkit_engine.layouts import Layout
 from agentkit_engine.layouts.forms import Form, Region
+from agentkit_engine.layouts.maker import Layout
 
 NUMBER, WORD = {"type": "integer"}, {"type": "string", "maxLength": 4}
 

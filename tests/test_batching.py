@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from fake_denoiser import VOCABULARY, FakeDenoiser
@@ -74,16 +74,9 @@ def test_each_request_gets_what_it_would_get_alone() -> None:
 
 def test_a_prefix_that_all_share_is_given_once() -> None:
     class Shared(FakeDenoiser):
-        def denoise(
-            self,
-            prefix: Prefix | Sequence[Prefix],
-            canvas: Tensor,
-            *,
-            attend: Tensor | None = None,
-            previous: Tensor | None = None,
-        ) -> Tensor:
+        def denoise(self, prefix: Any, canvas: Tensor, **options: Any) -> Tensor:
             seen.append(prefix)
-            return super().denoise(prefix, canvas, attend=attend, previous=previous)
+            return super().denoise(prefix, canvas, **options)
 
     seen: list[object] = []
     prefix, other = Prefix((1,), None), Prefix((1,), None)

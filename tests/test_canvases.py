@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jsonschema
 import pytest
 import torch
-from fillings import RandomDenoiser, random_denoiser
+from fillings import RandomDenoiser, form_of, random_denoiser
 
 from agentkit_engine import (
     CanvasTooShort,
@@ -23,7 +23,6 @@ from agentkit_engine import (
     Engine,
     Template,
 )
-from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.contexts.context import Context
 from agentkit_engine.denoisers import Denoiser, Prefix
 from agentkit_engine.filling.beliefs import Solved
@@ -32,8 +31,8 @@ from agentkit_engine.filling.course import course_of
 from agentkit_engine.filling.settings import Settings
 from agentkit_engine.filling.solution import confidences
 from agentkit_engine.filling.turn import Turn
-from agentkit_engine.layouts import Layout
 from agentkit_engine.layouts.forms import Form
+from agentkit_engine.layouts.maker import Layout
 from agentkit_engine.scheduling.work import run_alone
 
 LAYOUTS: list[Layout] = ["slots", "float"]
@@ -94,17 +93,6 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "text": {"type": "string", "minLength": 600},
 }
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
-    engine = Engine(tiny_checkpoint)
-    yield engine
-    engine.close()
-
-
-def form_of(engine: Engine, template: Template, layout: Layout) -> Form:
-    return engine.runtime.forms.template(template, layout=layout, width=None)
 
 
 class Listener(RandomDenoiser):
@@ -324,7 +312,7 @@ def test_a_call_may_be_longer_than_the_canvas(engine: Engine, layout: Layout) ->
             for call in decision.calls:
                 made.add(call.name)
                 jsonschema.validate(call.arguments, calls[call.name])
-    forms = engine.runtime.turn(calls, layout=layout)
+    forms = engine.runtime.turn_forms(calls, layout=layout)
     solved = filled(engine, forms[1], random_denoiser(engine, 2))
     jsonschema.validate(forms[1].read(solved.verified.tokens), SCHEMAS["record"])
     opening = engine.runtime.checkpoint.tokens.call_open
@@ -351,7 +339,7 @@ def test_more_than_eight_canvases_are_refused_with_numbers(engine: Engine, layou
         form_of(engine, Template.json_schema(schema), layout)
     assert caught.value.available == 8 * CANVAS < caught.value.needed
     with pytest.raises(CanvasTooShort) as caught:
-        engine.runtime.turn(
+        engine.runtime.turn_forms(
             {
                 "tell": {
                     "type": "object",

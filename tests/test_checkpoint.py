@@ -13,7 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants as hub
 from safetensors.torch import load_file, save_file
-from tiny import CONTROL_TOKENS, DIALECT, save_tiny_checkpoint, tiny_model, tiny_tokenizer
+from tiny import CONTROL_TOKENS, DIALECT, WEATHER, save_tiny_checkpoint, tiny_model, tiny_tokenizer
 from tiny_masked import (
     SPECIAL,
     Kind,
@@ -41,14 +41,6 @@ CALL: dict[str, Any] = {
     ],
 }
 RESULT = {"role": "tool", "content": "warm"}
-WEATHER: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "the weather of a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
-    },
-}
 
 
 @pytest.fixture
@@ -180,11 +172,16 @@ def test_a_broken_file_is_told(folder: Path, name: str, content: bytes) -> None:
         load_checkpoint(folder)
 
 
-def test_missing_weights_are_told(folder: Path) -> None:
+def lose_weight(folder: Path, ending: str) -> None:
+    """Takes the weight out of which the name ends so."""
     weights = load_file(folder / "model.safetensors")
-    lost = next(name for name in weights if name.endswith("layers.1.mlp.up_proj.weight"))
+    lost = next(name for name in weights if name.endswith(ending))
     kept = {name: weight for name, weight in weights.items() if name != lost}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_missing_weights_are_told(folder: Path) -> None:
+    lose_weight(folder, "layers.1.mlp.up_proj.weight")
     with pytest.raises(CheckpointError, match=r"lacks the weights .*layers\.1\.mlp\.up_proj"):
         load_checkpoint(folder)
 
@@ -256,10 +253,7 @@ def test_special_tokens_it_needs_and_lacks_are_all_named(tmp_path: Path) -> None
 
 def test_missing_weights_of_a_masked_language_model_are_told(tmp_path: Path) -> None:
     save_masked_checkpoint(tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    lost = next(name for name in weights if name.endswith("layer.1.attention.self.query.weight"))
-    kept = {name: weight for name, weight in weights.items() if name != lost}
-    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    lose_weight(tmp_path, "layer.1.attention.self.query.weight")
     with pytest.raises(CheckpointError, match=r"lacks the weights .*layer\.1\.attention"):
         load_checkpoint(tmp_path)
 

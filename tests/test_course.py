@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ from rows import (
 )
 
 from agentkit_engine import Engine, EngineError, Template
-from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.filling.course import Course, Place, course_of
 from agentkit_engine.filling.solution import solve
 from agentkit_engine.lattice import Bias
@@ -34,13 +33,6 @@ from agentkit_engine.layouts.joined import joined
 from agentkit_engine.syntax import GEMMA, QUOTE, read_call
 
 OPENING, CLOSING, END = "<|tool_call>", "<tool_call|>", "<turn|>"
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
-    engine = Engine(tiny_checkpoint)
-    yield engine
-    engine.close()
 
 
 def walked(course: Course, tokens: Sequence[int]) -> Place:
@@ -88,7 +80,7 @@ def test_what_a_row_says_is_read_from_start_to_end_and_is_its_value(
     place = walked(course(form), said)
     assert course(form).finished(place)
     assert following(course(form), place) == set()
-    text = engine.runtime.spoken(said)
+    text = engine.runtime.said_text(said)
     value = form.read(row)
     assert json.dumps(read_back(kind, text)) == json.dumps(value)
     known = engine.runtime.checkpoint.tokens
@@ -219,7 +211,7 @@ def test_several_calls_in_one_row_are_said_one_behind_the_other(
     tokens = filled(row, seed)
     said = course(row).said(tokens)
     assert course(row).finished(walked(course(row), said))
-    texts = engine.runtime.spoken(said).split(CLOSING)
+    texts = engine.runtime.said_text(said).split(CLOSING)
     assert texts.pop() == ""
     assert [read_back("call", text + CLOSING) for text in texts] == row.read(tokens)
     (held,) = course(row).held(said)
@@ -274,14 +266,14 @@ def test_a_key_that_must_not_be_absent_is_always_said(engine: Engine) -> None:
     absent = engine.runtime.checkpoint.tokens.absent
     assert absent is not None
     biased = course(form, Bias(banned=frozenset({absent})))
-    text = engine.runtime.spoken(biased.said(filled(form, 1)))
+    text = engine.runtime.said_text(biased.said(filled(form, 1)))
     assert text.startswith(OPENING)
     place, names = biased.start, list[int]()
     while not biased.finished(place):
         token = biased.greedy(place, np.zeros(448, np.float32))
         names.append(token)
         place = walked(biased, names)
-    said = read_back("call", engine.runtime.spoken(names))
+    said = read_back("call", engine.runtime.said_text(names))
     assert list(said) == ["a", "b", "c"]
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import jsonschema
 import pytest
 import torch
+from choosing import Choosing, decided
+from fillings import counted
 
 from agentkit_engine import Engine, EngineError
 from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.contexts.context import Context
-from agentkit_engine.denoisers import Denoiser
 from agentkit_engine.filling.deciding import decide
-from agentkit_engine.filling.outcome import Batch, Decision
-from agentkit_engine.filling.settings import Settings
+from agentkit_engine.filling.outcome import Decision
+from agentkit_engine.filling.settings import Batch, Settings
 from agentkit_engine.filling.turn import Turn
-from agentkit_engine.layouts import Layout
-from agentkit_engine.layouts.forms import Choice, Form
+from agentkit_engine.layouts.maker import Layout
 from agentkit_engine.scheduling.work import run_alone
 from agentkit_engine.template import Schema
 
@@ -38,89 +36,6 @@ WIDE: dict[str, Schema] = {
     },
     "done": CALLS["done"],
 }
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
-    engine = Engine(tiny_checkpoint)
-    yield engine
-    engine.close()
-
-
-class Choosing:
-    """The real denoiser, but for what its choices fall on: option by option, choice by choice.
-
-    A choice is known by how its row looks before the first step.
-    """
-
-    def __init__(self, engine: Engine, *choices: tuple[Form, Sequence[int]]) -> None:
-        self._real: Denoiser = engine.runtime.denoiser
-        self._mask = engine.runtime.checkpoint.tokens.mask
-        self._choices = list(choices)
-
-    def denoise(self, prefix: Any, canvas: torch.Tensor, **more: Any) -> torch.Tensor:
-        logits = self._real.denoise(prefix, canvas, **more)
-        if not self._choices or not self._begins(self._choices[0][0], canvas, more["attend"]):
-            return logits
-        form, numbers = self._choices.pop(0)
-        logits = logits.clone()
-        for region, number in zip(form.regions, numbers, strict=False):
-            assert isinstance(region, Choice)
-            option = region.sequences[number]
-            for place, token in enumerate(option or (3,), region.start):  # 3 begins no option
-                logits[0, place, token] = 60.0
-        return logits
-
-    def _begins(self, form: Form, canvas: torch.Tensor, attend: torch.Tensor) -> bool:
-        blank = [self._mask if token is None else token for token in form.tokens]
-        return int(attend[0].sum()) == form.width and canvas[0, : form.width].tolist() == blank
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-
-def decided(
-    engine: Engine,
-    calls: dict[str, Schema],
-    chosen: Sequence[Sequence[int]] = (),
-    *,
-    most: int = 1,
-    left: Sequence[int] = (),
-    batch: Batch | None = None,
-    layout: Layout = "slots",
-    prompt: str = "hello",
-    **options: Any,
-) -> Decision:
-    """A decision whose choices fall on `chosen`, numbers of calls; their number is an answer.
-
-    left: how many calls each choice may name; by default one less each time.
-    """
-    runtime = engine.runtime
-    context = Context(runtime.checkpoint.tokenizer, runtime.prefixes)
-    run_alone(context.extend(prompt), runtime.denoiser)
-    turn = Turn(runtime, context, Settings(layout=layout, **options))
-    left = left or range(most, 0, -1)
-    choices = [
-        (runtime.turn(calls, layout=layout, at_once=count)[0], numbers)
-        for numbers, count in zip(chosen, left, strict=False)
-    ]
-    choosing: Any = Choosing(engine, *choices)
-    return run_alone(decide(turn, calls, most=most, batch=batch), choosing)
-
-
-@contextmanager
-def counted(engine: Engine) -> Generator[list[int]]:
-    """The number of positions of every decoder forward of the real model meanwhile."""
-    seen: list[int] = []
-
-    def note(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-        seen.append(kwargs["decoder_input_ids"].numel())
-
-    hook = engine.runtime.checkpoint.model.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield seen
-    finally:
-        hook.remove()
 
 
 def shown(decision: Decision) -> list[tuple[str, Any]]:
@@ -167,7 +82,7 @@ def test_a_session_decides_in_one_forward(engine: Engine, layout: Layout) -> Non
     with counted(engine) as seen:
         decision = session.decide_sync(CALLS, batch="whole", verify="off", layout=layout)
     assert len(seen) == decision.forwards == 1
-    rows = engine.runtime.turn(CALLS, layout=layout)
+    rows = engine.runtime.turn_forms(CALLS, layout=layout)
     assert seen[0] >= sum(form.width for form in rows if form.regions)
 
 
@@ -276,20 +191,22 @@ def test_calls_in_turn_stand_behind_each_other(engine: Engine) -> None:
             seen.append(prefix.tokens)
             return super().denoise(prefix, canvas, **more)
 
-    choice = runtime.turn(CALLS, layout="float")[0]
+    choice = runtime.turn_forms(CALLS, layout="float")[0]
     choosing: Any = Watching(engine, (choice, [2]), (choice, [0]))
     decision = run_alone(decide(turn, CALLS, most=2, batch=None), choosing)
     first, second = decision.calls
     behind = seen[-1][len(before) :]
     assert seen[0] == before
     said = f"<|tool_call>call:done{{id:{first.arguments['id']}}}<tool_call|>"
-    assert runtime.spoken(behind) == said
+    assert runtime.said_text(behind) == said
     assert second.name == "rain"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_answer_ends_it(engine: Engine, layout: Layout) -> None:
-    decision = decided(engine, CALLS, [[3, 0, 2]], most=3, layout=layout, verify="off")
+    decision = decided(
+        engine, CALLS, [[3, 0, 2]], most=3, batch="whole", layout=layout, verify="off"
+    )
     assert decision.calls == ()
     assert decision.answer is not None
     assert decision.answer.strip()

@@ -6,6 +6,7 @@ import re
 import runpy
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -59,3 +60,14 @@ def test_snippets_run_as_programs(page: str, snippet: str) -> None:
     code = compile(snippet, page, "exec")
     if not snippet.startswith("# needs"):
         exec(code, {"__name__": "docs"})
+
+
+def test_the_calibration_is_drawn_from_its_bins() -> None:
+    script = runpy.run_path(str(DOCS / "calibration.py"))
+    pairs = [(0.05, False), (0.97, True), (0.97, True), (0.98, False), (1.0, True)]
+    found = script["bins"](pairs)
+    assert [count for count, _, _ in found] == [1, 3, 1]
+    assert found[1][1:] == (pytest.approx(0.9733, abs=1e-3), pytest.approx(2 / 3))
+    drawn = ElementTree.fromstring(script["drawn"]({"verified": found}))
+    radii = [float(one.get("r", "0")) for one in drawn.iter() if one.tag.endswith("circle")]
+    assert len(radii) == 4  # and one in the legend

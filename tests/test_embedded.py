@@ -22,7 +22,7 @@ DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 
 @pytest.fixture(scope="module")
 def backend() -> EmbeddedBackend:
-    return EmbeddedBackend(device="cpu")
+    return EmbeddedBackend(device="cpu", batch="whole")  # whatever is cheaper on this machine
 
 
 @pytest.fixture(scope="module")

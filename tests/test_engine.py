@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,10 @@ import anyio
 import jsonschema
 import pytest
 import torch
+from fillings import counted
 
 from agentkit_engine import (
+    Bias,
     CanvasTooShort,
     ContextTooLong,
     Decision,
@@ -25,6 +26,7 @@ from agentkit_engine import (
     UnsupportedSchema,
 )
 from agentkit_engine.checkpoint import Checkpoint
+from agentkit_engine.filling.settings import Verify
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -48,26 +50,6 @@ TOOLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Engine:
-    return Engine(tiny_checkpoint)
-
-
-@contextmanager
-def counted(engine: Engine) -> Generator[list[int]]:
-    """The number of positions of every decoder forward of the real model meanwhile."""
-    rows: list[int] = []
-
-    def count(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-        rows.append(kwargs["decoder_input_ids"].numel())
-
-    hook = engine.runtime.checkpoint.model.register_forward_pre_hook(count, with_kwargs=True)
-    try:
-        yield rows
-    finally:
-        hook.remove()
-
-
 def values_of(decision: Decision) -> Any:
     """What was decided, without how sure it was."""
     return [(call.name, call.arguments) for call in decision.calls], decision.answer
@@ -85,12 +67,24 @@ async def test_one_step_is_one_decoder_forward(engine: Engine) -> None:
         assert json.loads(filling.text) == filling.value
 
 
+@pytest.mark.parametrize("layout", ["slots", "float"])
+def test_what_can_not_be_filled_is_told_before_a_forward(engine: Engine, layout: Any) -> None:
+    session = engine.session()
+    session.extend_sync("weather in Paris, please")
+    every = Bias(banned=frozenset(range(engine.runtime.denoiser.vocab_size)))
+    hole = Template.infill("in ", " now", max_tokens=4)
+    for template in (Template.json_schema(SCHEMA), Template.choice(["a", "b"]), hole):
+        with counted(engine) as rows, pytest.raises(TemplateError, match="banned"):
+            session.infill_sync(template, bias=every, layout=layout)
+        assert rows == []
+
+
 async def test_a_whole_turn_is_one_forward_over_all_rows(engine: Engine) -> None:
     session = engine.session(instructions="Be brief.", tools=TOOLS)
     await session.extend("weather in Paris, please")
     with counted(engine) as rows:
         decision = await session.decide(CALLS, verify="off", batch="whole")
-    forms = engine.runtime.turn(CALLS)
+    forms = engine.runtime.turn_forms(CALLS)
     assert len(forms) == 5  # the choice, three calls, the answer
     # what has no arguments is no row: nothing in it is free
     assert rows == [sum(form.width for form in forms if form.regions)]
@@ -100,6 +94,49 @@ async def test_a_whole_turn_is_one_forward_over_all_rows(engine: Engine) -> None
     assert (decision.answer is None) == bool(decision.calls)
     for call in decision.calls:
         jsonschema.validate(call.arguments, CALLS[call.name])
+
+
+@pytest.mark.parametrize("verify", ["exact", "rerank"])
+def test_pins_hold_on_the_canvas_in_the_call_and_in_the_context(
+    tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, verify: Verify
+) -> None:
+    """A model that wants another token at each pinned position of each row: none gets it."""
+    engine = Engine(tiny_checkpoint)
+    runtime, denoiser = engine.runtime, engine.runtime.denoiser
+    head = runtime.checkpoint.tokens.call_open
+    other = next(token for token in range(40, 400) if token not in head)
+    name = runtime.checkpoint.tokenizer.encode("weather", add_special_tokens=False)
+    canvases: list[torch.Tensor] = []
+    read: list[tuple[int, ...]] = []
+    denoise, reading = denoiser.denoise, denoiser.read
+
+    def stubborn(prefix: Any, canvas: torch.Tensor, **rest: Any) -> torch.Tensor:
+        canvases.append(canvas)
+        logits = denoise(prefix, canvas, **rest).clone()
+        logits[:, : len(head), other] = 1e4
+        for place, token in enumerate(name, len(head)):  # of the choice, the first row
+            logits[0, place, token] = 1e5 if len(canvas) > 1 else 0.0
+        return logits
+
+    def noted(prefix: Any, rows: Any) -> Any:
+        read.extend(rows)
+        return reading(prefix, rows)
+
+    monkeypatch.setattr(denoiser, "denoise", stubborn)
+    monkeypatch.setattr(denoiser, "read", noted)
+    session = engine.session(tools=TOOLS[:1])
+    session.extend_sync("weather in Paris, please")
+    decision = session.decide_sync(
+        {"weather": SCHEMA}, layout="slots", batch="whole", verify=verify, rounds=40
+    )
+    (call,) = decision.calls
+    assert canvases
+    assert read
+    assert all(tuple(canvas[0, : len(head)].tolist()) == head for canvas in canvases)
+    assert call.origin.tokens[: len(head)] == head
+    jsonschema.validate(call.arguments, SCHEMA)
+    assert read[0][: len(head)] == head  # later rounds go on from what is agreed
+    assert all(other not in row[: len(head)] for row in read if row[:1] == head[:1])
 
 
 def test_confidence_is_a_probability_for_each_value(engine: Engine) -> None:
@@ -238,6 +275,14 @@ def test_bad_requests_are_named(engine: Engine) -> None:
     session.extend_sync("hello")
     with pytest.raises(TemplateError, match="steps is 0"):
         session.infill_sync(Template.text(3), steps=0)
+    for heat in (math.nan, math.inf, -1.0, (0.5, math.nan)):
+        with pytest.raises(TemplateError, match="temperature is"):
+            session.infill_sync(Template.text(3), temperature=heat)
+    misspelt: Any = "Exact"
+    with pytest.raises(TemplateError, match="take one of off, rerank, exact"):
+        session.infill_sync(Template.text(3), verify=misspelt)
+    with pytest.raises(TemplateError, match="no name"):
+        session.decide_sync({"": SCHEMA})
     with pytest.raises(CanvasTooShort):
         session.infill_sync(Template.json_schema(SCHEMA), width=3)
     with pytest.raises(EngineError, match="no role"):

@@ -24,7 +24,7 @@ from agentkit_engine import (
 )
 from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.filling.course import Held
-from agentkit_engine.layouts import Layout
+from agentkit_engine.layouts.maker import Layout
 from agentkit_engine.scheduling.work import run_alone
 
 TEXT = {"type": "string"}
@@ -58,11 +58,6 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         **record("unit", unit={"$ref": "#/$defs/unit"}, deep={"$ref": "#/$defs/unit"}),
     },
 }
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Engine:
-    return Engine(tiny_checkpoint)
 
 
 @pytest.mark.parametrize("layout", ["slots", "float"])
@@ -224,6 +219,22 @@ def test_the_same_seed_gives_the_same_filling(engine: Engine) -> None:
         Template.json_schema(SCHEMAS["list"]), layout="slots", width=None
     )
     assert fill(engine, form, seed=4, steps=3)[0] == fill(engine, form, seed=4, steps=3)[0]
+
+
+def test_any_whole_number_is_a_seed(engine: Engine) -> None:
+    form = engine.runtime.forms.template(Template.text(6), layout="slots", width=None)
+    noise = random_denoiser(engine, 0)
+    for seed in (-(2**70), -1, 2**63, 10**30):
+        run(denoising_of(engine, [form], seed=seed), noise)
+
+
+@pytest.mark.parametrize("layout", ["slots", "float"])
+@pytest.mark.parametrize("most", [1, 4, 20, 100])
+def test_text_is_as_long_as_it_may_get(engine: Engine, layout: Layout, most: int) -> None:
+    for template in (Template.text(most), Template.regex("[a-z ]*", max_tokens=most)):
+        form = engine.runtime.forms.template(template, layout=layout, width=None)
+        (region,) = form.values
+        assert region.room == most
 
 
 @pytest.mark.parametrize("layout", ["slots", "float"])

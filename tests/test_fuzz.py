@@ -16,7 +16,7 @@ from agentkit_engine import CanvasTooShort, Engine, Template, UnsatisfiableSchem
 from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.errors import SchemaTooLarge, UnsupportedSchema
 from agentkit_engine.grammar import ByteAutomaton, Options, schema_automaton
-from agentkit_engine.layouts import Layout
+from agentkit_engine.layouts.maker import Layout
 from agentkit_engine.syntax import GEMMA, JSON, SPACED, Syntax
 
 SCHEMAS = 1500

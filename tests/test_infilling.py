@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from fillings import RandomDenoiser, denoising_of, fill, run
+from fillings import RandomDenoiser, denoising_of, fill, form_of, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lattices import FILLER, MARKER, PATTERNS, TINY, log_total, random_log_probs
 
 from agentkit_engine import CanvasTooShort, Engine, Template, TemplateError
-from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.filling.solution import confidences, fillings, solve
 from agentkit_engine.grammar import Vocabulary, compile_regex
 from agentkit_engine.lattice.placing import lengths
-from agentkit_engine.layouts import Layout
 from agentkit_engine.layouts.forms import Form, Region
+from agentkit_engine.layouts.maker import Layout
 
 LAYOUTS: list[Layout] = ["slots", "float"]
 HOLES = [compile_regex(pattern, vocabulary=TINY) for pattern in PATTERNS]
 CODE = ("def area(r):\n", "\n\treturn a")
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
-    engine = Engine(tiny_checkpoint)
-    yield engine
-    engine.close()
-
-
-def form_of(engine: Engine, template: Template, layout: Layout) -> Form:
-    return engine.runtime.forms.template(template, layout=layout, width=None)
 
 
 def hole(form: Form) -> Region:

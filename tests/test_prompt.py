@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CONTROL_TOKENS, tiny_tokenizer
+from tiny import CONTROL_TOKENS, WEATHER, tiny_tokenizer
 from transformers import AddedToken, PreTrainedTokenizerBase
 
 from agentkit_engine.contexts.prompt import (
@@ -24,14 +24,6 @@ from agentkit_engine.contexts.prompt import (
 TOKENIZER = tiny_tokenizer()
 ASK: dict[str, Any] = {"role": "user", "content": "what is the weather in Paris?"}
 SYSTEM: dict[str, Any] = {"role": "system", "content": "be brief"}
-WEATHER: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "the weather of a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
-    },
-}
 
 
 def says(text: str) -> dict[str, Any]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
 import jsonschema
 import pytest
-from test_deciding import decided
+from choosing import decided
+from fillings import counted
 
 from agentkit_engine import Engine, Template, TemplateError
-from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.errors import UnsatisfiableSchema
 from agentkit_engine.lattice import Bias
-from agentkit_engine.layouts import Layout
+from agentkit_engine.layouts.maker import Layout
 
 LAYOUTS: tuple[Layout, ...] = ("slots", "float")
 WORD, NUMBER = {"type": "string", "maxLength": 3}, {"type": "integer", "minimum": 1, "maximum": 99}
@@ -33,28 +31,6 @@ SCHEMA: dict[str, Any] = {
     },
     "required": ["city", "days", "unit", "at"],
 }
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
-    engine = Engine(tiny_checkpoint)
-    yield engine
-    engine.close()
-
-
-@contextmanager
-def counted(engine: Engine) -> Generator[list[int]]:
-    """The rows of every decoder forward of the real model meanwhile."""
-    seen: list[int] = []
-
-    def note(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-        seen.append(kwargs["decoder_input_ids"].shape[0])
-
-    hook = engine.runtime.checkpoint.model.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield seen
-    finally:
-        hook.remove()
 
 
 def taken_out(value: Any, pointer: str) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rows import agrees, course, every_row, noise, tiny_schemas
 
 from agentkit_engine import Engine, Template
-from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.filling.course import Held
 from agentkit_engine.filling.solution import confidences, fillings, runners_up, solve
 from agentkit_engine.grammar import Vocabulary
@@ -23,13 +22,6 @@ from agentkit_engine.layouts.forms import Choice, Form, Region
 SCHEMAS = range(len(tiny_schemas()))
 SEEDS = st.integers(0, 2**31)
 SPREADS = st.sampled_from([0.2, 1.0, 4.0])
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
-    engine = Engine(tiny_checkpoint)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +158,22 @@ def test_an_absent_key_is_another_value_than_null(engine: Engine) -> None:
     form = engine.runtime.forms.call("go", schema, layout="slots")
     filled = solve(noise(form, 1), form)
     assert set(runners_up(filled, form, filled.tokens, engine.runtime.vocabulary)) == {"/a"}
+
+
+def test_a_truth_is_another_value_than_its_number(engine: Engine) -> None:
+    for schema in ({"enum": [1, True]}, {"enum": [[0], [False]]}):
+        form = engine.runtime.forms.call("go", schema, layout="slots")
+        filled = solve(noise(form, 1), form)
+        taken = form.read(filled.tokens)
+        found = runners_up(filled, form, filled.tokens, engine.runtime.vocabulary)
+        assert repr(found[""].value) in map(repr, schema["enum"])
+        assert repr(found[""].value) != repr(taken)
+
+
+def test_a_row_without_room_for_a_value_is_told_of_as_well(engine: Engine) -> None:
+    session = engine.session()
+    filling = session.infill_sync(Template.regex("a*"), width=1, layout="slots")
+    assert (filling.value, dict(filling.posterior)) == ("", {"": 1.0})
 
 
 @given(number=st.sampled_from(SCHEMAS), seed=SEEDS, share=st.floats(0, 1))

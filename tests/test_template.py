@@ -123,7 +123,7 @@ def test_inline_stops_in_a_recursive_schema() -> None:
     assert inline(tree)["properties"]["next"]["type"] == "object"
 
 
-@pytest.mark.parametrize("options", [[], [""], "abc", [1, 2], ["\ud800"]])
+@pytest.mark.parametrize("options", [[], [""], "abc", [1, 2]])
 def test_a_choice_needs_options(options: Any) -> None:
     with pytest.raises(TemplateError, match="non-empty strings"):
         Template.choice(options)

@@ -31,13 +31,6 @@ from agentkit_engine.layouts.forms import Form, Region
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
-    engine = Engine(tiny_checkpoint)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
 def uniform(tiny_checkpoint: Checkpoint) -> Iterator[Engine]:
     """The same checkpoint, whose canvases begin as random tokens."""
     dialect = replace(tiny_checkpoint.dialect, start="uniform")

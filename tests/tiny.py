@@ -40,6 +40,15 @@ DIALECT = Dialect(
     string_width=12,
 )
 
+# A tool as chat templates take it.
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "the weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
 CONTROL_TOKENS = [
     "<pad>", "<turn|>", "<bos>", "<unk>", "<|fill|>", "<|none|>", "<|mask|>", "<|turn>", "<|tool>",
     "<tool|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>',

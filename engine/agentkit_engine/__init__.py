@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         Filling,
         Timings,
     )
-    from agentkit_engine.filling.settings import FillingOptions
+    from agentkit_engine.filling.settings import DecidingOptions, FillingOptions
     from agentkit_engine.lattice import Bias
     from agentkit_engine.session import Session
     from agentkit_engine.template import Template
@@ -56,7 +56,7 @@ _HOMES = {
         "Alternative", "Call", "Decision", "Draft", "DraftRow", "Filling", "Timings",
     ),
     "session": ("Session",),
-    "filling.settings": ("FillingOptions",),
+    "filling.settings": ("DecidingOptions", "FillingOptions"),
     "template": ("Template",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -70,6 +70,7 @@ __all__ = [
     "CheckpointError",
     "ContextTooLong",
     "DeadlineExceeded",
+    "DecidingOptions",
     "Decision",
     "Draft",
     "DraftRow",

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentkit_engine.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
 from agentkit_engine.grammar import Vocabulary
-from agentkit_engine.layouts import Layout
+from agentkit_engine.layouts.maker import Layout
 from agentkit_engine.runtime import Runtime
 from agentkit_engine.session import Session
 from agentkit_engine.syntax import Syntax
@@ -83,6 +83,9 @@ class Engine:
             instructions: the system message.
             tools: declarations as chat templates take them,
                 `{"type": "function", "function": {"name", "description", "parameters"}}`.
+
+        Raises:
+            EngineError: a tool is no declaration.
         """
         return Session(self.runtime, instructions=instructions, tools=tools)
 
@@ -93,4 +96,4 @@ class Engine:
             UnsupportedSchema: a call's schema can't be guaranteed.
             CanvasTooShort: a call's shortest form is longer than eight of the model's canvases.
         """
-        self.runtime.turn(calls, layout=layout)
+        self.runtime.turn_forms(calls, layout=layout)

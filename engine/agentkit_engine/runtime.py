@@ -18,8 +18,8 @@ from agentkit_engine.denoisers import denoiser_of
 from agentkit_engine.dialect import Noise
 from agentkit_engine.errors import TemplateError
 from agentkit_engine.grammar import Vocabulary
-from agentkit_engine.layouts import FormMaker, Layout
 from agentkit_engine.layouts.forms import Form, Writing
+from agentkit_engine.layouts.maker import FormMaker, Layout
 from agentkit_engine.scheduling.costs import Costs
 from agentkit_engine.scheduling.scheduler import Scheduler
 from agentkit_engine.syntax import syntax_of
@@ -29,7 +29,14 @@ _HOST_MEMORY = 1 << 30
 
 
 class Runtime:
-    """One checkpoint, ready to run. Thread-safe: only the scheduler's thread runs the model."""
+    """One checkpoint, ready to run. Thread-safe: only the scheduler's thread runs the model.
+
+    Attributes:
+        prefixes: every encoded context, in one budget.
+        costs: what forwards take here, as measured so far.
+        forms: templates and calls, compiled once.
+        noise: what canvases begin as.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, *, memory: int | None = None, queue: int = 256
@@ -72,22 +79,27 @@ class Runtime:
             pad=checkpoint.tokens.pad,
         )
 
-    def turn(
+    def turn_forms(
         self, calls: Mapping[str, Schema], *, layout: Layout | None = None, at_once: int = 1
     ) -> list[Form]:
-        """The rows of one turn: the choice, one a call, the answer. Compiled once.
+        """The forms of one turn's rows: the choice, one a call, the answer. Compiled once.
 
         Args:
             at_once: calls that the choice may name, where the layout can say several.
 
         Raises:
-            UnsupportedSchema: a call's schema can't be guaranteed.
+            UnsupportedSchema, UnsatisfiableSchema: what a call's schema says can't be guaranteed.
+            CanvasTooShort: a call's shortest form is longer than eight of the model's canvases.
+            LayoutError: the checkpoint does not know the layout.
+            TemplateError: a call has no name.
         """
+        if "" in calls:
+            raise TemplateError("a call has no name; give it one, as '' stands for the answer")
         rows = [self._call(name, schema, layout) for name, schema in calls.items()]
         choice = self.forms.choice(tuple(calls), layout=layout, at_once=at_once)
         return [choice, *rows, self.forms.answer(layout=layout)]
 
-    def spoken(self, tokens: Sequence[int]) -> str:
+    def said_text(self, tokens: Sequence[int]) -> str:
         """What a row says as the chat template writes it, control tokens spelled out."""
         tokenizer: Any = self.checkpoint.tokenizer  # its decoding is annotated for batches, too
         known, said = self.vocabulary.token_bytes, b""
@@ -96,19 +108,19 @@ class Runtime:
             said += str(tokenizer.decode([token])).encode() if written is None else written
         return said.decode(errors="replace")
 
-    def _call(self, name: str, schema: Schema, layout: Layout | None) -> Form:
-        try:
-            return self.forms.call(name, schema, layout=layout)
-        except TemplateError as error:
-            error.add_note(f"This is about the arguments of {name!r}.")
-            raise
-
     def token_text(self, token: int) -> str:
         """A token as a person reads it; nothing for filler, mask and the marker of absence."""
         known = self.checkpoint.tokens
         if token in (known.filler, known.mask, known.absent, known.pad):
             return ""
         return str(self.checkpoint.tokenizer.decode([token]))
+
+    def _call(self, name: str, schema: Schema, layout: Layout | None) -> Form:
+        try:
+            return self.forms.call(name, schema, layout=layout)
+        except TemplateError as error:
+            error.add_note(f"This is about the arguments of {name!r}.")
+            raise
 
     def _encode(self, surface: bytes) -> list[int]:
         """Surface bytes to token ids: a symbol is its special token, all else is content."""

@@ -14,8 +14,8 @@ from typing import Any, Unpack
 from agentkit_engine.contexts.context import ChatMessage, Context
 from agentkit_engine.errors import EngineError
 from agentkit_engine.filling.deciding import decide
-from agentkit_engine.filling.outcome import Batch, Call, Decision, Filling, OnDraft
-from agentkit_engine.filling.settings import FillingOptions, Settings
+from agentkit_engine.filling.outcome import Call, Decision, Filling, OnDraft
+from agentkit_engine.filling.settings import DecidingOptions, FillingOptions, Settings
 from agentkit_engine.filling.turn import Turn
 from agentkit_engine.runtime import Runtime
 from agentkit_engine.scheduling.work import Work
@@ -76,6 +76,11 @@ class Session:
         """Adds messages to the context and encodes what is new; a string is a user's message.
 
         Messages that say what the last decision decided take over the tokens of its canvas.
+
+        Raises:
+            EngineError: a message has no role.
+            CheckpointError: the chat template refuses the chat, or there is none.
+            ContextTooLong, EngineBusy, DeadlineExceeded: as of the class; nothing was added.
         """
         await self._runtime.scheduler.run(self._extend(messages), deadline=deadline)
 
@@ -102,6 +107,8 @@ class Session:
         Raises:
             UnsupportedSchema: what the schema says can't be guaranteed.
             CanvasTooShort: no valid filling is as short as the row.
+            TemplateError: an option is out of its range, can't be had for this template or model,
+                or bans what every filling needs.
             LayoutError: the checkpoint does not know the layout.
         """
         work = self._turn(options, on_draft).infill(template, width=width)
@@ -124,38 +131,34 @@ class Session:
         self,
         calls: Mapping[str, Schema],
         *,
-        max_calls: int = 1,
-        batch: Batch | None = None,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
-        **options: Unpack[FillingOptions],
+        **options: Unpack[DecidingOptions],
     ) -> Decision:
         """Chooses one or several of `calls` (name -> schema of its arguments), or answers in words.
 
         The choice, the arguments of every call and the answer are rows of one batch over the shared
         context: with `steps=1` and `verify="off"` the whole turn is one decoder forward.
 
-        Args:
-            max_calls: calls of one turn, at most.
-            batch: "whole" batches the choice with all candidates, "choice-first" fills only what
-                was chosen, in a forward of its own; None takes what is cheaper by the forwards
-                measured so far.
+        Raises:
+            UnsupportedSchema, UnsatisfiableSchema: a call's schema can't be guaranteed.
+            CanvasTooShort: a call's shortest form is longer than eight canvases.
+            TemplateError, LayoutError: as of `infill`.
+            EngineError: `max_calls` is below 1.
         """
-        work = self._decide(calls, max_calls, batch, options, on_draft)
+        work = self._decide(calls, options, on_draft)
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def decide_sync(
         self,
         calls: Mapping[str, Schema],
         *,
-        max_calls: int = 1,
-        batch: Batch | None = None,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
-        **options: Unpack[FillingOptions],
+        **options: Unpack[DecidingOptions],
     ) -> Decision:
         """`decide` for synchronous code."""
-        work = self._decide(calls, max_calls, batch, options, on_draft)
+        work = self._decide(calls, options, on_draft)
         return self._runtime.scheduler.run_sync(work, deadline=deadline, on_event=on_draft)
 
     async def refill(
@@ -175,7 +178,7 @@ class Session:
 
         Raises:
             UnsatisfiableSchema: no other value is valid.
-            TemplateError: nothing was filled in at a pointer.
+            TemplateError: nothing was filled in at a pointer, or `filled` was itself refilled.
         """
         work = self._turn(_unverified(options), on_draft).refill(filled.origin, rejected)
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
@@ -209,13 +212,9 @@ class Session:
         )
 
     def _decide(
-        self,
-        calls: Mapping[str, Schema],
-        most: int,
-        batch: Batch | None,
-        options: FillingOptions,
-        on_draft: OnDraft | None,
+        self, calls: Mapping[str, Schema], options: DecidingOptions, on_draft: OnDraft | None
     ) -> Work[Decision]:
+        most, batch = options.pop("max_calls", 1), options.pop("batch", None)
         if most < 1:
             raise EngineError(f"max_calls is {most}; at least 1 is needed")
         return decide(self._turn(options, on_draft), calls, most=most, batch=batch)

@@ -94,8 +94,7 @@ class Template:
         Raises:
             TemplateError: there is none, or one of them is no text or an empty one.
         """
-        listed: Sequence[object] = () if isinstance(options, str) else options
-        if not listed or not all(isinstance(option, str) and option for option in listed):
+        if isinstance(options, str) or not options or not all(map(_is_text, options)):
             raise TemplateError(
                 f"a choice needs a list of non-empty strings, not {options!r}; pass at least one"
             )
@@ -186,6 +185,10 @@ class Template:
             old=_encodable(text[start:stop]),
             keep=keep,
         )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _encodable(text: str) -> str:

@@ -26,8 +26,8 @@ from agentkit.backend import (
 )
 from agentkit.errors import BackendError
 from agentkit.message import AnswerMessage, CallMessage, Message, ResultMessage, UserMessage
+from agentkit_engine import DecidingOptions, Engine, Session
 from agentkit_engine import Draft as EngineDraft
-from agentkit_engine import Engine, FillingOptions, Session
 
 
 class EmbeddedBackend:
@@ -36,8 +36,7 @@ class EmbeddedBackend:
     Args:
         checkpoint: "embedded", a folder, or a hub id.
         device: "auto" takes the first CUDA device if there is one, else the CPU.
-        max_calls: calls of one turn, at most.
-        options: of every filling, as `agentkit_engine.FillingOptions` has them; `steps` is the agent's.
+        options: of every decision, see `agentkit_engine.DecidingOptions`; `steps` is the agent's.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is of another architecture.
@@ -50,11 +49,9 @@ class EmbeddedBackend:
         checkpoint: str | Path = "embedded",
         *,
         device: str = "auto",
-        max_calls: int = 1,
-        **options: Unpack[FillingOptions],
+        **options: Unpack[DecidingOptions],
     ) -> None:
         self.engine = Engine.load(checkpoint, device=device)
-        self._max_calls = max_calls
         self._options = options
 
     async def open(self, *, instructions: str, tools: Sequence[ToolSpec]) -> EmbeddedConversation:
@@ -68,9 +65,7 @@ class EmbeddedBackend:
         await anyio.to_thread.run_sync(partial(self.engine.prepare, calls), abandon_on_cancel=True)
         declared = [_declaration(tool) for tool in tools]
         session = self.engine.session(instructions=instructions, tools=declared)
-        return EmbeddedConversation(
-            session, calls, max_calls=self._max_calls, options=self._options
-        )
+        return EmbeddedConversation(session, calls, self._options)
 
     async def aclose(self) -> None:
         """Nothing to do: the engine goes with its last reference."""
@@ -83,13 +78,10 @@ class EmbeddedConversation:
         self,
         session: Session,
         calls: dict[str, dict[str, Any]],
-        *,
-        max_calls: int,
-        options: FillingOptions,
+        options: DecidingOptions,
     ) -> None:
         self._session: Session | None = session
         self._calls = calls
-        self._max_calls = max_calls
         self._options = options
 
     async def extend(self, messages: Sequence[Message]) -> None:
@@ -97,12 +89,10 @@ class EmbeddedConversation:
         await self._open().extend(*(_chat_message(message) for message in messages))
 
     async def decide(self, *, steps: int, on_draft: OnDraft | None = None) -> Decision:
-        """Choose a tool and fill its call, or answer: one batch, `steps` decoder forwards."""
+        """Choose tools and fill their calls, or answer; see `agentkit_engine.Session.decide`."""
         draw = None if on_draft is None else partial(_draw, on_draft)
-        options: FillingOptions = {**self._options, "steps": steps}
-        found = await self._open().decide(
-            self._calls, max_calls=self._max_calls, on_draft=draw, **options
-        )
+        options: DecidingOptions = {**self._options, "steps": steps}
+        found = await self._open().decide(self._calls, on_draft=draw, **options)
         spent = found.timings
         return Decision(
             calls=tuple(
@@ -118,9 +108,7 @@ class EmbeddedConversation:
 
     def fork(self) -> EmbeddedConversation:
         """A second conversation over the same encoded prefix."""
-        return EmbeddedConversation(
-            self._open().fork(), self._calls, max_calls=self._max_calls, options=self._options
-        )
+        return EmbeddedConversation(self._open().fork(), self._calls, self._options)
 
     async def aclose(self) -> None:
         """Let go of the keys and values."""

@@ -1,6 +1,13 @@
 """The model families: each turns a prefix and noisy canvases into logits.
 
 They know tensors and token ids. They must not know what is being filled.
+
+base             what the engine asks of a family: prefixes, readings, denoise steps
+diffusion_gemma  uniform noise, a causal encoder, self-conditioning
+masked           masked language models, bidirectional throughout
+cache            keys and values of prefixes, shared and extended without a copy
+reading          many rows behind one prefix, read in one causal pass
+rows             what is given, checked and packed
 """
 
 from __future__ import annotations

@@ -27,7 +27,13 @@ from agentkit_engine.denoisers.cache import (
     shorten,
 )
 from agentkit_engine.denoisers.reading import Pass, Read, Row, TreeReading, packs, tree_of
-from agentkit_engine.denoisers.rows import pack, prefix_and_width, require_room, unpack
+from agentkit_engine.denoisers.rows import (
+    pack,
+    prefix_and_width,
+    require_room,
+    unpack,
+    whole_context,
+)
 from agentkit_engine.errors import EngineError
 
 Masks: TypeAlias = dict[str, torch.Tensor | None]
@@ -72,22 +78,18 @@ class DiffusionGemmaDenoiser:
     @torch.inference_mode()
     def encode(self, tokens: Sequence[int], *, prefix: Prefix | None = None) -> Prefix:
         """Encodes `tokens` behind `prefix`, see `Denoiser.encode`."""
-        if not tokens:
-            if prefix is None:
-                raise EngineError("an empty context cannot be encoded; give at least one token")
+        whole = whole_context(self, tokens, prefix)
+        if prefix is not None and not tokens:
             return prefix
-        past = () if prefix is None else prefix.tokens
-        total = past + tuple(tokens)
-        require_room(self, len(total))
         new: Any = DynamicCache  # not annotated
         cache = new(config=self._text) if prefix is None else share(memory_of(prefix).cache)
         states = torch.empty(0)
-        for start in range(len(past), len(total), _CHUNK):
-            chunk = total[start : start + _CHUNK]
+        for start in range(len(whole) - len(tokens), len(whole), _CHUNK):
+            chunk = whole[start : start + _CHUNK]
             positions = torch.arange(start, start + len(chunk), device=self.device)
             states = self._encode(cache, chunk, positions, self._causal_masks(start, len(chunk)))
         release(cache)
-        return Prefix(total, Memory(cache, states[-1].clone()))
+        return Prefix(whole, Memory(cache, states[-1].clone()))
 
     @torch.inference_mode()
     def rewind(self, prefix: Prefix, length: int) -> Prefix | None:

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from agentkit_engine.denoisers.base import Prefix
-from agentkit_engine.denoisers.rows import prefix_and_width, require_room
+from agentkit_engine.denoisers.rows import prefix_and_width, whole_context
 from agentkit_engine.errors import EngineError
 
 _CANVAS = 256
@@ -64,13 +64,8 @@ class MaskedDenoiser:
 
     def encode(self, tokens: Sequence[int], *, prefix: Prefix | None = None) -> Prefix:
         """`tokens` behind `prefix`, nothing computed, see `Denoiser.encode`."""
-        if not tokens:
-            if prefix is None:
-                raise EngineError("an empty context cannot be encoded; give at least one token")
-            return prefix
-        total = (() if prefix is None else prefix.tokens) + tuple(tokens)
-        require_room(self, len(total))
-        return Prefix(total, None)
+        whole = whole_context(self, tokens, prefix)
+        return prefix if prefix is not None and not tokens else Prefix(whole, None)
 
     def rewind(self, prefix: Prefix, length: int) -> Prefix | None:
         """The first `length` tokens of `prefix`, see `Denoiser.rewind`."""

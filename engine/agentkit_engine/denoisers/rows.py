@@ -1,4 +1,4 @@
-"""The rows of a denoise step: that they fit, and how those of one prefix lie in one sequence.
+"""What a denoiser is given: that it fits, and how the rows of one prefix lie in one sequence.
 
 Knows prefixes, widths and cells. Must not know models.
 """
@@ -12,6 +12,21 @@ from torch.nn.utils.rnn import pad_sequence
 
 from agentkit_engine.denoisers.base import Denoiser, Prefix
 from agentkit_engine.errors import ContextTooLong, EngineError
+
+
+def whole_context(
+    denoiser: Denoiser, tokens: Sequence[int], prefix: Prefix | None
+) -> tuple[int, ...]:
+    """All tokens of a context that is to be encoded, as `Denoiser.encode` is given them.
+
+    Raises:
+        ContextTooLong, EngineError: as `Denoiser.encode` does.
+    """
+    if prefix is None and not tokens:
+        raise EngineError("an empty context cannot be encoded; give at least one token")
+    whole = (() if prefix is None else prefix.tokens) + tuple(tokens)
+    require_room(denoiser, len(whole))
+    return whole
 
 
 def prefix_and_width(

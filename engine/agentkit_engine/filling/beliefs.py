@@ -51,7 +51,7 @@ class Beliefs:
 
     @cached_property
     def confidence(self) -> Mapping[str, float]:
-        """By the causal encoder where it has verified the row, else the posterior."""
+        """By the causal encoder where it has agreed on the row, else the posterior."""
         course, done = course_of(self.solved.form, self.bias), self.solved.verified
         if course is None or not done.nats:
             return self.posterior

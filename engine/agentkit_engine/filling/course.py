@@ -293,7 +293,9 @@ class Course:
         """The tokens that end the value read so far."""
         if not self._values[place.region].accepting[place.state]:
             return frozenset()
-        return frozenset(self._literal(place.region, to)[0] for to in self._next_regions(place.region))
+        return frozenset(
+            self._literal(place.region, to)[0] for to in self._next_regions(place.region)
+        )
 
 
 def _without(automaton: TokenAutomaton, banned: frozenset[int]) -> TokenAutomaton:

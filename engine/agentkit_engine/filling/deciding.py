@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from agentkit_engine.denoisers import Prefix
 from agentkit_engine.filling.beliefs import Solved
 from agentkit_engine.filling.denoise import Denoising
-from agentkit_engine.filling.outcome import Batch, Call, Decision
+from agentkit_engine.filling.outcome import Call, Decision
+from agentkit_engine.filling.settings import Batch
 from agentkit_engine.filling.turn import Turn
 from agentkit_engine.layouts.forms import Form
 from agentkit_engine.layouts.joined import joined
@@ -90,7 +91,7 @@ class _Round:
         self._room = turn.runtime.denoiser.canvas_length
         self._offered = list(calls)
         layout = turn.settings.layout
-        self._forms = turn.runtime.turn(calls, layout=layout, at_once=most)
+        self._forms = turn.runtime.turn_forms(calls, layout=layout, at_once=most)
         wide = any(form.width > self._room for form in self._forms)
         # of the forms, those that are rows of the first forward: where something is to be filled in
         self._rows = [number for number, form in enumerate(self._forms) if form.regions]

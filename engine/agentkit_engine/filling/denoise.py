@@ -31,6 +31,7 @@ from agentkit_engine.scheduling.work import Work, denoise
 _ENTROPY_BOUND = 0.1  # nats a row and step, as the model's published sampler has it
 _STABLE_ENTROPY = 0.005  # mean nats below which an unchanged draft is final, from there as well
 _PRIME = 1_000_003
+_SEEDS = 2**63  # as many as torch takes
 
 
 @dataclass(slots=True)
@@ -58,7 +59,8 @@ class _Row:
     def __init__(self, form: Form, noise: Noise, seed: int) -> None:
         self.form, self._noise = form, noise
         # a row's own randomness: it does not depend on the rows beside it
-        self.random = torch.Generator().manual_seed(seed * _PRIME + zlib.crc32(form.name.encode()))
+        mixed = (seed * _PRIME + zlib.crc32(form.name.encode())) % _SEEDS
+        self.random = torch.Generator().manual_seed(mixed)
         self.hold((Held(),))
 
     def hold(self, held: tuple[Held, ...]) -> None:

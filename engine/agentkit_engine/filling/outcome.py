@@ -1,6 +1,6 @@
 """What a session gives back: fillings, decisions, and the drafts on the way to them.
 
-Knows nothing but their shape.
+Knows their shape alone. Must not know how they come about.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+from agentkit_engine.filling.settings import Batch
 from agentkit_engine.layouts.forms import Form
 
 CellState: TypeAlias = Literal["pinned", "noise", "draft", "settled"]
-Batch: TypeAlias = Literal["whole", "choice-first"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,9 @@ class Value:
     def confidence(self) -> Mapping[str, float]:
         """How probable the model finds each value.
 
-        Where the causal encoder has verified it, the product of its tokens' probabilities by that;
-        else the posterior. docs/denoising.md shows how well the embedded model's is calibrated.
+        Where the causal encoder has agreed on it (`verify="exact"`), the product of its tokens'
+        probabilities by that; else the posterior. docs/denoising.md shows how well the embedded
+        model's is calibrated.
         """
         return self.beliefs.confidence
 

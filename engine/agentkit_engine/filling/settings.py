@@ -5,15 +5,17 @@ Knows names and defaults. Must not know what they lead to.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 from agentkit_engine.errors import TemplateError
 from agentkit_engine.lattice import Bias
-from agentkit_engine.layouts import Layout
+from agentkit_engine.layouts.maker import Layout
 
 Steps: TypeAlias = int | Literal["auto"]
 Verify: TypeAlias = Literal["off", "rerank", "exact"]
+Batch: TypeAlias = Literal["whole", "choice-first"]
 
 _MOST_STEPS = 48  # of "auto"; as many as the model's published sampler takes
 
@@ -25,10 +27,11 @@ class FillingOptions(TypedDict, total=False):
         the model is nearly certain, 48 at most. With more than one, the published entropy-bound
         sampler accepts and renoises; it stops where all that is wanted is sure.
     verify: what the causal encoder has to say, see the docs. "exact", the default where the family
-        has such an encoder: every token is what constrained greedy decoding would write. "rerank":
-        one pass picks among the best fillings. "off": the denoised filling as it is; then `steps`
-        is the number of all forwards; it is the default for text before other text, too
-        (`Template.infill`, `Template.edit`), and what takes several canvases is not verified.
+        has such an encoder and the checkpoint was trained to say such things (`Dialect.spoken`):
+        every token is what constrained greedy decoding would write. "rerank": one pass picks among
+        the best fillings. "off": the denoised filling as it is; then `steps` is the number of all
+        forwards; it is the default for text before other text, too (`Template.infill`,
+        `Template.edit`), and what takes several canvases is not verified.
     rounds: of "exact", at most; 8 by default. A round is a denoising and a pass.
     candidates: fillings that "rerank" reads; 16 by default.
     temperature: of drafts, at the first step and at the last; 0, the default, takes the best
@@ -49,6 +52,19 @@ class FillingOptions(TypedDict, total=False):
     bias: Bias
 
 
+class DecidingOptions(FillingOptions, total=False):
+    """The options of a decision: those of a filling, and
+
+    max_calls: calls of one turn, at most; 1 by default.
+    batch: "whole" batches the choice with all candidates, "choice-first" fills only what was
+        chosen, in a forward of its own, as it is in any case where a call takes several canvases;
+        by default what is cheaper by the forwards measured so far.
+    """
+
+    max_calls: int
+    batch: Batch | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`FillingOptions` with their defaults; None: it depends on the checkpoint."""
@@ -67,8 +83,14 @@ class Settings:
             count = getattr(self, name)
             if count != "auto" and count < 1:
                 raise TemplateError(f"{name} is {count}; at least 1 is needed")
-        if min(self.temperatures) < 0:
-            raise TemplateError(f"temperature is {self.temperature}; it can't be below 0")
+        if not all(0 <= one < math.inf for one in self.temperatures):
+            raise TemplateError(
+                f"temperature is {self.temperature}; it can't be below 0, and must be finite"
+            )
+        if self.verify not in (None, *get_args(Verify)):
+            raise TemplateError(
+                f"verify is {self.verify!r}; take one of {', '.join(get_args(Verify))}"
+            )
 
     @property
     def most_steps(self) -> int:

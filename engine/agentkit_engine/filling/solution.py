@@ -18,8 +18,9 @@ from torch import Tensor
 from agentkit_engine.filling.course import Held
 from agentkit_engine.filling.outcome import Alternative
 from agentkit_engine.grammar import Vocabulary
+from agentkit_engine.grammar.machine.repetition import identity
 from agentkit_engine.grammar.token.spellings import spellings_of
-from agentkit_engine.lattice import Bias, Lattice, Problem
+from agentkit_engine.lattice import Bias, Lattice, Problem, check
 from agentkit_engine.lattice.placing import lengths, marked, row_entropies
 from agentkit_engine.lattice.writings import log_written
 from agentkit_engine.layouts.forms import Choice, Form, Region
@@ -64,6 +65,17 @@ class Filled:
                     nats = row_entropies(nats, chances, region.ending, region.padding)
                 found[region.start : region.stop] = nats.tolist()
         return found
+
+
+def require_filling(form: Form, bias: Bias | None) -> None:
+    """Refuses a row that can't be filled under a bias; asked before a forward is spent on it.
+
+    Raises:
+        TemplateError: the banned tokens leave a value nothing.
+    """
+    for region in form.values:
+        length = region.width if region.markers is None else region.room + 1
+        check(region.automaton, length, bias=bias)
 
 
 def solve(
@@ -137,14 +149,14 @@ def runners_up(
         start: where in the row lies what `filled` is of; values that go on elsewhere have none.
     """
     found: dict[str, Alternative] = {}
-    taken = form.read(tokens)
+    taken = identity(form.read(tokens))
     for k, region in enumerate(filled.form.values):
         for other in () if region.parted else filled.lattice.n_best(k, _WRITINGS):
             written = region.written(other.tokens.tolist())
             place = start + region.start
             row = [*tokens[:place], *written, *tokens[place + region.width :]]
             value = form.read(row)
-            if value != taken:  # as a whole: a key may be absent, or null
+            if identity(value) != taken:  # as a whole: a key may be absent, or null
                 own = row[start : start + filled.form.width]
                 share = _share(filled, k, region, own, vocabulary)
                 found[region.pointer] = Alternative(_at(value, region.pointer), share)
@@ -219,7 +231,7 @@ def _biased(problem: Problem) -> Tensor:
     bias, scores = problem.bias, problem.log_probs
     if bias is None:
         return scores
-    more = torch.full_like(scores[0], bias.length)
+    more = scores.new_full(scores.shape[-1:], bias.length)
     for tokens, nats in ((problem.automaton.tail, 0.0), (bias.banned, -math.inf)):
         more[torch.tensor(sorted(tokens), dtype=torch.int64, device=scores.device)] = nats
     for token, nats in bias.preferred.items():
@@ -266,6 +278,10 @@ def _choose(logits: Tensor, region: Choice) -> tuple[list[int], tuple[float, ...
         for option in region.sequences
     ]
     probabilities = torch.stack(scores).double().softmax(0)
+    if probabilities.isnan().any():
+        raise InvalidLogProbs(
+            "the logits of a choice hold NaN or infinities; look for an overflow in the model"
+        )
     chosen = region.sequences[int(probabilities.argmax())]
     return list(chosen or ()), tuple(probabilities.tolist())
 

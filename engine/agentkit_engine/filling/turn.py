@@ -22,6 +22,7 @@ from agentkit_engine.filling.course import course_of
 from agentkit_engine.filling.denoise import Clock, Denoising
 from agentkit_engine.filling.outcome import Draft, DraftRow, Filling, Origin, Timings
 from agentkit_engine.filling.settings import Settings, Verify
+from agentkit_engine.filling.solution import require_filling
 from agentkit_engine.filling.verify import Verified, verified
 from agentkit_engine.layouts.forms import Form
 from agentkit_engine.runtime import Runtime
@@ -111,11 +112,12 @@ class Turn:
 
         Then nothing is verified: the causal encoder is not asked across canvases.
         """
-        self._verify_of(form)
+        self._verify_of(form)  # what can't be had is refused before a forward is spent
         if not form.regions:
             return self.literal(form)
         if form.width > self.runtime.denoiser.canvas_length:
             return (yield from self._canvas_by_canvas(form, prefix))
+        require_filling(form, self.settings.bias)
         denoising = yield from self.denoised(prefix, [form], lambda _: (0,))
         return (yield from self.solved(denoising, 0, prefix))
 
@@ -143,7 +145,7 @@ class Turn:
 
     def say(self, said: Sequence[int], prefix: Prefix | None) -> None:
         """The model has said `said` behind the context; `prefix` is encoded with it."""
-        self._context.say(said, self.runtime.spoken(said), prefix)
+        self._context.say(said, self.runtime.said_text(said), prefix)
 
     def effort(self) -> dict[str, Any]:
         """The fields of an `Effort`."""

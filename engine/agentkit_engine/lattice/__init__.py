@@ -10,6 +10,7 @@ scores       a problem's tokens by class and by set, and single classes token by
 passes       the dynamic programs
 paths        the best fillings, one after the other
 draws        exact samples
+writings     how probable a text is, however it is cut into tokens
 placing      a hole before a text, which begins where the hole ends: a lattice all the same
 lattice      a batch of canvases, and all that can be asked of it
 posterior    one canvas, one question

@@ -30,6 +30,7 @@ class Bias:
     length: nats added for each token that writes text, that is for each but the automaton's `tail`:
     above 0 for longer fillings. banned: tokens that must not be written. preferred: token -> nats
     added where it is written. Pinned positions take no bias, and a pin may be a banned token.
+    Raises ValueError for nats that are not finite.
     """
 
     length: float = 0.0

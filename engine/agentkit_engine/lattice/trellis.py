@@ -36,8 +36,8 @@ class Trellis:
     out_first: int64 [nodes + 1], the edges of each node; every node has some, but the ends. src,
     dst: int64 [E], the nodes that an edge joins, each counted from the first of its time. weight:
     int64 [E], which set of which position of which canvas the edge stands for: canvas k has its
-    positions in a row from `base[k]` on, `sets[k]` each. node_state: int64 [nodes]. begins: the
-    nodes that the canvases begin at.
+    positions in a row from `base[k]` on, each with all sets of its plan; `weights` in all. begins,
+    lengths: the node that each canvas begins at, and its positions.
     """
 
     node_first: Longs
@@ -46,7 +46,6 @@ class Trellis:
     src: Longs
     dst: Longs
     weight: Longs
-    node_state: Longs
     base: tuple[int, ...]
     begins: tuple[int, ...]
     lengths: tuple[int, ...]
@@ -58,11 +57,11 @@ class Trellis:
 
     @property
     def nodes(self) -> int:
-        return len(self.node_state)
+        return int(self.node_first[-1])
 
     @property
     def nbytes(self) -> int:
-        parts = (self.out_first, self.src, self.dst, self.weight, self.node_state)
+        parts = (self.out_first, self.src, self.dst, self.weight)
         return sum(part.nbytes for part in parts)
 
     @cached_property
@@ -168,7 +167,6 @@ def _make(automaton: TokenAutomaton, length: int) -> Trellis | None:
         src=nodes,
         dst=local[at + 1, dst],
         weight=at * sets + automaton.set[pair],
-        node_state=state,
         base=(0,),
         begins=(int(local[0, automaton.start]),),
         lengths=(length,),
@@ -200,34 +198,22 @@ def _join(parts: Sequence[Trellis]) -> Trellis:
         counts[k, late[k] :] = np.diff(part.node_first)
     before = np.cumsum(counts, axis=0) - counts
     base = np.cumsum([0, *(part.weights for part in parts)])
-    edge_time, node_time = (
-        [np.repeat(np.arange(low, low + len(firsts) - 1), np.diff(firsts)) for low, firsts in of]
-        for of in (
-            [(low, part.edge_first) for low, part in zip(late, parts, strict=True)],
-            [(low, part.node_first) for low, part in zip(late, parts, strict=True)],
-        )
-    )
-    times, all_times = np.concatenate(edge_time), np.concatenate(node_time)
-    order = np.argsort(times, kind="stable")
-    node_order = np.argsort(all_times, kind="stable")
-    src, dst, weight = (
-        np.concatenate(list(lists))[order]
-        for lists in (
-            (part.src + before[k, time] for k, (part, time) in _zip(parts, edge_time)),
-            (part.dst + before[k, time + 1] for k, (part, time) in _zip(parts, edge_time)),
-            (part.weight + base[k] for k, part in enumerate(parts)),
-        )
-    )
-    degree = np.concatenate([np.diff(part.out_first) for part in parts])[node_order]
-    node_first = starts(all_times[node_order], steps + 1)
+    edge_times = [_times(part.edge_first) + late[k] for k, part in enumerate(parts)]
+    node_times = [_times(part.node_first) + late[k] for k, part in enumerate(parts)]
+    edges = np.argsort(np.concatenate(edge_times), kind="stable")
+    nodes = np.argsort(np.concatenate(node_times), kind="stable")
+    src = [part.src + before[k, edge_times[k]] for k, part in enumerate(parts)]
+    dst = [part.dst + before[k, edge_times[k] + 1] for k, part in enumerate(parts)]
+    weight = [part.weight + base[k] for k, part in enumerate(parts)]
+    degree = np.concatenate([np.diff(part.out_first) for part in parts])[nodes]
+    node_first = starts(np.concatenate(node_times)[nodes], steps + 1)
     return Trellis(
         node_first=node_first,
-        edge_first=starts(times[order], steps),
+        edge_first=starts(np.concatenate(edge_times)[edges], steps),
         out_first=np.append(0, np.cumsum(degree)),
-        src=src,
-        dst=dst,
-        weight=weight,
-        node_state=np.concatenate([part.node_state for part in parts])[node_order],
+        src=np.concatenate(src)[edges],
+        dst=np.concatenate(dst)[edges],
+        weight=np.concatenate(weight)[edges],
         base=tuple(base[:-1].tolist()),
         begins=tuple(
             int(node_first[late[k]] + before[k, late[k]]) + part.begins[0]
@@ -238,5 +224,6 @@ def _join(parts: Sequence[Trellis]) -> Trellis:
     )
 
 
-def _zip(parts: Sequence[Trellis], times: Sequence[Longs]) -> enumerate[tuple[Trellis, Longs]]:
-    return enumerate(zip(parts, times, strict=True))
+def _times(first: Longs) -> Longs:
+    """The time of each node or edge, by where the times begin."""
+    return np.repeat(np.arange(len(first) - 1), np.diff(first))

@@ -1,97 +1,14 @@
-"""Layouts: how templates come to lie on rows. A checkpoint says which ones it knows."""
+"""Layouts: how templates come to lie on rows. A checkpoint says which ones it knows.
 
-from __future__ import annotations
+Knows templates, the grammar and how a checkpoint writes. Must not know models, probabilities or
+what is done with a row.
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Literal, TypeAlias
-
-from agentkit_engine.errors import CanvasTooShort, LayoutError
-from agentkit_engine.layouts.floating import Floating
-from agentkit_engine.layouts.forms import Form, Writing
-from agentkit_engine.layouts.slots import Slots
-from agentkit_engine.template import Schema, Template
-
-__all__ = ["FormMaker", "Layout"]
-
-Layout: TypeAlias = Literal["slots", "float"]
-
-_SAID = r"\S[\s\S]*"
-
-
-class FormMaker:
-    """Compiles templates, calls and choices for one checkpoint; keeps what it compiled.
-
-    Attributes:
-        writing: how the checkpoint writes.
-    """
-
-    def __init__(self, writing: Writing) -> None:
-        self.writing = writing
-        makers: dict[Layout, type[Slots] | type[Floating]] = {"slots": Slots, "float": Floating}
-        self._layouts = {name: makers[name](writing) for name in writing.dialect.layouts}
-        self._kept: dict[Any, Form] = {}
-
-    def template(self, template: Template, *, layout: Layout | None, width: int | None) -> Form:
-        """A template by itself, on a row of at most `width` tokens.
-
-        By default that is one canvas of the model; several where the template's shortest filling
-        needs more, or where it says itself how long it may get.
-
-        Raises:
-            UnsupportedSchema, UnsatisfiableSchema: what the schema says can't be guaranteed.
-            CanvasTooShort: the row, or eight canvases, are too short for any valid filling.
-            LayoutError: the checkpoint does not know the layout.
-        """
-        if width is not None and width < 1:
-            raise CanvasTooShort(needed=1, available=width)
-        longest, canvas = self.writing.longest, self.writing.canvas_length
-        room, limit = (min(width, longest),) * 2 if width else (canvas, longest)
-        chosen = self._layout(layout)
-        if template.kind in ("infill", "edit"):
-            # each stands between other texts
-            return replace(chosen.template(template, min(room, canvas), canvas), plain=True)
-        key = (repr(template), chosen, width)
-        plain = template.kind != "json_schema"
-        return self._keep(key, lambda: replace(chosen.template(template, room, limit), plain=plain))
-
-    def call(self, name: str, parameters: Schema, *, layout: Layout | None) -> Form:
-        """A call of `name`, its arguments by the schema `parameters`."""
-        chosen = self._layout(layout)
-        key = (name, json.dumps(parameters), chosen)
-        return self._keep(key, lambda: replace(chosen.call(name, parameters), role="call"))
-
-    def choice(self, names: Sequence[str], *, layout: Layout | None, at_once: int = 1) -> Form:
-        """Which of `names` is called; one option more than names, for none of them.
-
-        Args:
-            at_once: so many calls are chosen together, where the layout can say them and the canvas
-                has room for their names.
-        """
-        chosen = self._layout(layout)
-        one = self._keep((tuple(names), chosen, 1), lambda: chosen.choice(names))
-        room = max(1, self.writing.canvas_length // one.width)
-        calls = min(at_once, room) if chosen.several else 1
-        return self._keep((tuple(names), chosen, calls), lambda: chosen.choice(names, calls))
-
-    def answer(self, *, layout: Layout | None) -> Form:
-        """Free text that ends the turn: never nothing, nor mere white space."""
-        room = self.writing.canvas_length - 1
-        width = min(self.writing.dialect.answer_width or room, room)
-        said = Template.regex(_SAID, max_tokens=width)
-        return replace(self.template(said, layout=layout, width=None), name="answer", role="answer")
-
-    def _layout(self, wanted: Layout | None) -> Slots | Floating:
-        known = self.writing.dialect.layouts
-        if wanted is not None and wanted not in known:
-            raise LayoutError(
-                f"this checkpoint knows the layouts {', '.join(map(repr, known))}, not {wanted!r}; "
-                f"leave layout out or take {known[0]!r}"
-            )
-        return self._layouts[wanted or known[0]]
-
-    def _keep(self, key: Any, make: Callable[[], Form]) -> Form:
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+canvas      where literals and slots lie, in tokens; training lays out the same
+forms       one row as denoising sees it: pins, regions and how it is read back
+slots       regions of fixed width between pinned literals
+floating    one automaton over the whole row
+infilling   a hole between two texts, for either layout
+joined      several calls in one row
+excluding   the schema of another value than a rejected one
+maker       all of these for one checkpoint, compiled once
+"""

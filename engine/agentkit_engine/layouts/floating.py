@@ -1,7 +1,8 @@
 """The layout `float`: one automaton over the row, then the end and padding.
 
 For checkpoints that were never taught slots: literals float to where the text ends, and the length
-is decided together with the content.
+is decided together with the content. Knows templates and automata. Must not know models or
+probabilities.
 """
 
 from __future__ import annotations
@@ -36,15 +37,17 @@ class Floating:
         if template.kind in ("infill", "edit"):
             return infilling(writing, template, room, self._hole)
         automaton, typical = writing.plain(template)
-        width = self._width(0, automaton, typical, limit if template.max_tokens else room, limit)
+        most = template.max_tokens
+        width = self._width(0, automaton, typical, limit if most else room, limit)
+        stop = min(width, max(most, automaton.enough_tokens) + 1) if most else width
+        width = width if width <= writing.canvas_length else stop
 
         def form(automaton: TokenAutomaton) -> Form:
             def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
                 return form(writing.plain(template, without=[writing.text(row)])[0])
 
-            return self._form(
-                "value", (), width, automaton, writing.tokens.end, writing.text, without
-            )
+            known = (automaton, writing.tokens.end, writing.text, without)
+            return self._form("value", (), width, *known, stop=stop)
 
         return form(automaton)
 
@@ -121,13 +124,18 @@ class Floating:
         end: int,
         read: Callable[[Sequence[int]], Any],
         without: Callable[[Sequence[int], Sequence[str]], Form],
+        *,
+        stop: int | None = None,
     ) -> Form:
+        """A row of `width` tokens; text and end lie before `stop`, if that comes sooner."""
+        stop = width if stop is None else stop
+
         def literal(before: int, to: int) -> tuple[int, ...]:
             return head if before < 0 else (end,)
 
         pad = self._writing.tokens.pad
-        region = Region.floating(len(head), width, automaton, end=end, pad=pad)
-        row = (*head, *[None] * (width - len(head)))
+        region = Region.floating(len(head), stop, automaton, end=end, pad=pad)
+        row = (*head, *[None] * (stop - len(head)), *[pad] * (width - stop))
         return Form(name, row, (region,), read, literal, without)
 
     def _width(

@@ -2,7 +2,7 @@
 
 Knows templates of the kinds "infill" and "edit", and how much of a row their texts may take. What
 kind of region the hole is, is the layout's business: one whose fillers tell how long the text is,
-or one whose end is found.
+or one whose end is found. Must not know models or probabilities.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The layout `slots`: literals are pinned, every value has a region of fixed width.
 
 For checkpoints that were taught to fill slots. A filler token pads a value, another stands for an
-absent optional key; both are dropped when the row is read.
+absent optional key; both are dropped when the row is read. Knows templates and automata. Must not
+know models or probabilities.
 """
 
 from __future__ import annotations
