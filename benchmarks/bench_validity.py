@@ -103,7 +103,7 @@ def refilled(
         return None
     pointer = f"/{random.choice(list(before))}"
     try:
-        other = form.without(row, [pointer])
+        other = form.without([row], [pointer])
     except TemplateError:  # a constant, a choice of one, or no room for another
         return None
     _, again = fill(engine, other, random)

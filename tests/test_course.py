@@ -174,7 +174,7 @@ def test_rows_of_choices_and_refilled_rows_have_no_course(engine: Engine) -> Non
         assert course_of(engine.runtime.forms.choice(("a", "b"), layout=layout)) is None
     form = engine.runtime.forms.call("tell", SCHEMAS["required"], layout="slots")
     assert form.without is not None
-    assert course_of(form.without(filled(form, 0), ["/days"])) is None
+    assert course_of(form.without([filled(form, 0)], ["/days"])) is None
 
 
 @given(data=st.data(), seed=st.integers(0, 2**31))

@@ -229,6 +229,25 @@ def test_any_whole_number_is_a_seed(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("layout", ["slots", "float"])
+def test_patterns_that_only_the_grammar_reads_pass_the_gate(engine: Engine, layout: Layout) -> None:
+    schema = {"type": "string", "pattern": "^\\p{Lu}{2}$"}
+    form = engine.runtime.forms.template(Template.json_schema(schema), layout=layout, width=None)
+    for seed in range(5):
+        found = fill(engine, form, seed=seed)[0]
+        assert len(found) == 2
+        assert found.isupper()
+
+
+@pytest.mark.parametrize("layout", ["slots", "float"])
+def test_a_reference_that_decides_on_nothing_passes_the_gate(
+    engine: Engine, layout: Layout
+) -> None:
+    template = Template.json_schema({"type": "integer", "if": {"$ref": "#"}})
+    form = engine.runtime.forms.template(template, layout=layout, width=None)
+    assert isinstance(fill(engine, form, seed=0)[0], int)
+
+
+@pytest.mark.parametrize("layout", ["slots", "float"])
 @pytest.mark.parametrize("most", [1, 4, 20, 100])
 def test_text_is_as_long_as_it_may_get(engine: Engine, layout: Layout, most: int) -> None:
     for template in (Template.text(most), Template.regex("[a-z ]*", max_tokens=most)):

@@ -249,3 +249,29 @@ def test_an_item_is_refilled_and_those_beside_it_stay(
         assert (old != new) == (k == place)
     with pytest.raises(TemplateError, match=r"no value was filled in at '(/list)?/3'"):
         session.refill_sync(first, ["/list/3"], layout=layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_was_rejected_before_does_not_come_back(engine: Engine, layout: Layout) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    schema = {
+        "type": "object",
+        "properties": {"pick": {"enum": [1, "a", None, True]}, "days": NUMBER},
+        "required": ["pick", "days"],
+    }
+    filling = session.infill_sync(Template.json_schema(schema), layout=layout)
+    seen, days = [filling.value["pick"]], filling.value["days"]
+    for turn in range(3):
+        if turn == 1:  # another value in between changes nothing about it
+            filling = session.refill_sync(filling, ["/days"])
+            assert filling.value["days"] != days
+            days = filling.value["days"]
+        filling = session.refill_sync(filling, ["/pick"])
+        assert filling.value["days"] == days
+        seen.append(filling.value["pick"])
+    assert {repr(value) for value in seen} == {"1", "'a'", "None", "True"}
+    with pytest.raises(UnsatisfiableSchema, match="rejected"):
+        session.refill_sync(filling, ["/pick"])
+    with pytest.raises(TemplateError, match="nothing was rejected"):
+        session.refill_sync(filling, [])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rows import agrees, course, every_row, noise, tiny_schemas
 
 from agentkit_engine import Engine, Template
+from agentkit_engine.errors import InvalidLogProbs
 from agentkit_engine.filling.course import Held
 from agentkit_engine.filling.solution import confidences, fillings, runners_up, solve
 from agentkit_engine.grammar import Vocabulary
@@ -252,6 +253,14 @@ def test_a_choice_is_shared_out_among_its_options(engine: Engine, seed: int, lay
     filled = solve(logits, form)
     (shares,) = filled.shares
     assert shares == pytest.approx([weight / sum(weights) for weight in weights], rel=1e-3)
+
+
+@pytest.mark.parametrize("layout", ["slots", "float"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_choice_by_broken_logits_is_refused(engine: Engine, layout: Any, bad: float) -> None:
+    form = engine.runtime.forms.choice(("a", "tea"), layout=layout)
+    with pytest.raises(InvalidLogProbs):
+        solve(torch.full((form.width, 448), bad), form)
 
 
 @pytest.mark.parametrize("layout", ["slots", "float"])

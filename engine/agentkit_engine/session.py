@@ -8,18 +8,23 @@ twin for plain threads; cancelling is honoured between two forwards.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar, Unpack, get_args
+
+import anyio.to_thread
 
 from agentkit_engine.contexts.context import ChatMessage, Context
 from agentkit_engine.errors import EngineError
 from agentkit_engine.filling.deciding import decide
 from agentkit_engine.filling.outcome import Call, Decision, Filling, OnDraft
-from agentkit_engine.filling.settings import DecidingOptions, FillingOptions, Settings
+from agentkit_engine.filling.settings import Batch, DecidingOptions, FillingOptions, Settings
 from agentkit_engine.filling.turn import Turn
 from agentkit_engine.runtime import Runtime
 from agentkit_engine.scheduling.work import Work
 from agentkit_engine.template import Schema, Template
+
+T = TypeVar("T")
 
 
 class Session:
@@ -75,7 +80,8 @@ class Session:
     async def extend(self, *messages: ChatMessage | str, deadline: float | None = None) -> None:
         """Adds messages to the context and encodes what is new; a string is a user's message.
 
-        Messages that say what the last decision decided take over the tokens of its canvas.
+        Messages that say what the last decision decided take over the tokens of its canvas. Where
+        it is cancelled, `messages` tells whether they were added before that.
 
         Raises:
             EngineError: a message has no role.
@@ -111,7 +117,8 @@ class Session:
                 or bans what every filling needs.
             LayoutError: the checkpoint does not know the layout.
         """
-        work = self._turn(options, on_draft).infill(template, width=width)
+        turn = self._turn(options, on_draft)
+        work = await _compiled(partial(turn.infill, template, width=width))
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def infill_sync(
@@ -146,7 +153,7 @@ class Session:
             TemplateError, LayoutError: as of `infill`.
             EngineError: `max_calls` is below 1.
         """
-        work = self._decide(calls, options, on_draft)
+        work = await _compiled(partial(self._decide, calls, options, on_draft))
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def decide_sync(
@@ -180,7 +187,8 @@ class Session:
             UnsatisfiableSchema: no other value is valid.
             TemplateError: nothing was filled in at a pointer, or `filled` was itself refilled.
         """
-        work = self._turn(_unverified(options), on_draft).refill(filled.origin, rejected)
+        turn = self._turn(_unverified(options), on_draft)
+        work = await _compiled(partial(turn.refill, filled.origin, rejected))
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def refill_sync(
@@ -217,7 +225,14 @@ class Session:
         most, batch = options.pop("max_calls", 1), options.pop("batch", None)
         if most < 1:
             raise EngineError(f"max_calls is {most}; at least 1 is needed")
+        if batch not in (None, *get_args(Batch)):
+            raise EngineError(f"batch is {batch!r}; take one of {', '.join(get_args(Batch))}")
         return decide(self._turn(options, on_draft), calls, most=most, batch=batch)
+
+
+async def _compiled(make: Callable[[], T]) -> T:
+    """A work, of which the templates are compiled off the event loop and off the model's thread."""
+    return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
 
 
 def _unverified(options: FillingOptions) -> FillingOptions:

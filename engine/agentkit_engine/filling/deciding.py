@@ -32,10 +32,19 @@ def decide(
 ) -> Work[Decision]:
     """Chooses at most `most` of `calls` and fills them, or answers.
 
+    What it needs is compiled at once: the work begins with what that gave.
+
     Args:
         calls: name -> schema of its arguments.
         batch: as told, or what is cheaper here.
     """
+    turn.runtime.turn_forms(calls, layout=turn.settings.layout, at_once=most)
+    return _decided(turn, calls, most, batch)
+
+
+def _decided(
+    turn: Turn, calls: Mapping[str, Schema], most: int, batch: Batch | None
+) -> Work[Decision]:
     behind = yield from turn.prefix()
     rounds: list[_Round] = []
     made: list[Call] = []

@@ -82,10 +82,15 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The row that a value came from, for `Session.refill`; no one else's business."""
+    """The row that a value came from, for `Session.refill`; no one else's business.
+
+    Attributes:
+        earlier: rows of the same form of which values were rejected, the latest first.
+    """
 
     form: Form
     tokens: tuple[int, ...]
+    earlier: tuple[tuple[int, ...], ...] = ()
 
 
 class Beliefs(Protocol):

@@ -37,7 +37,8 @@ class FillingOptions(TypedDict, total=False):
     temperature: of drafts, at the first step and at the last; 0, the default, takes the best
         filling, else it is an exact sample of the constrained posterior, and verify is "off" by
         default.
-    seed: of noise and samples. The same seed gives the same filling on the same machine.
+    seed: of noise and samples. The same seed gives the same filling on the same machine, up to what
+        rounding does to ties: which rows share a forward, and `batch`, may tip them.
     layout: "slots" or "float"; by default the checkpoint's first.
     bias: nats for longer fillings, for preferred tokens, and tokens that are banned.
     """

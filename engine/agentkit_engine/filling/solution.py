@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentkit_engine.errors import InvalidLogProbs
 from agentkit_engine.filling.course import Held
 from agentkit_engine.filling.outcome import Alternative
 from agentkit_engine.grammar import Vocabulary

@@ -15,7 +15,7 @@ from typing import Any
 
 from agentkit_engine.contexts.context import Context
 from agentkit_engine.denoisers import Prefix
-from agentkit_engine.errors import TemplateError
+from agentkit_engine.errors import TemplateError, UnsatisfiableSchema
 from agentkit_engine.filling.beliefs import Beliefs, Solved
 from agentkit_engine.filling.canvases import Piece, beginning, piece_of, spans
 from agentkit_engine.filling.course import course_of
@@ -64,22 +64,23 @@ class Turn:
         self.positions = 0
 
     def infill(self, template: Template, *, width: int | None = None) -> Work[Filling]:
-        """Fills a template."""
+        """Fills a template, which is compiled at once: the work begins with what that gave."""
         layout = self.settings.layout
-        form = self.runtime.forms.template(template, layout=layout, width=width)
-        prefix = yield from self.prefix()
-        return (yield from self._filling(form, prefix))
+        return self._filling(self.runtime.forms.template(template, layout=layout, width=width))
 
     def refill(self, origin: Origin, pointers: Sequence[str]) -> Work[Filling]:
-        """Fills the values at `pointers` with others; all else stays."""
-        if origin.form.without is None:
-            raise TemplateError("what was refilled can't be refilled; refill the first filling")
-        if origin.form.plain and any(pointers):
+        """Fills the values at `pointers` with others; all else stays. Compiled at once."""
+        form, rows = origin.form, (origin.tokens, *origin.earlier)
+        assert form.without is not None  # as all forms of templates and calls have it
+        if not pointers:
+            raise TemplateError("nothing was rejected; name the values by their JSON pointers")
+        if form.plain and any(pointers):
             raise TemplateError(f"a text was filled in, whose one pointer is '', not {pointers!r}")
-        other = origin.form.without(origin.tokens, pointers)
-        form = replace(other, plain=origin.form.plain)
-        prefix = yield from self.prefix()
-        return (yield from self._filling(form, prefix))
+        try:
+            other = replace(form.without(rows, pointers), plain=form.plain)
+        except UnsatisfiableSchema as error:
+            raise UnsatisfiableSchema(pointers[0], "what is valid was rejected") from error
+        return self._refilling(other, replace(origin, earlier=rows))
 
     def prefix(self) -> Work[Prefix]:
         """The encoded context."""
@@ -172,7 +173,13 @@ class Turn:
             start += form.width
         return found
 
-    def _filling(self, form: Form, prefix: Prefix) -> Work[Filling]:
+    def _refilling(self, form: Form, origin: Origin) -> Work[Filling]:
+        """A filling that goes on from `origin` the next time."""
+        filling = yield from self._filling(form)
+        return replace(filling, origin=replace(origin, tokens=filling.origin.tokens))
+
+    def _filling(self, form: Form) -> Work[Filling]:
+        prefix = yield from self.prefix()
         solved = yield from self.filled(form, prefix)
         ((value, about),) = self.values(solved, [form])
         dumped = json.dumps(value, ensure_ascii=False, separators=(",", ":"))

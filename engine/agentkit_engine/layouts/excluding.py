@@ -20,12 +20,18 @@ _TUPLES_AS_ITEMS = ("draft-04", "draft-06", "draft-07", "2019-09")
 
 
 def excluding(
-    root: Schema, pointer: str, value: Any, *, rejected: Sequence[Path] = ((),)
+    root: Schema,
+    pointer: str,
+    value: Any,
+    *,
+    rejected: Sequence[Path] = ((),),
+    earlier: Sequence[Any] = (),
 ) -> Schema:
     """A document that says at `OTHER`: what is valid at `pointer`, but differs from `value`.
 
     Args:
         rejected: where it differs, as paths from `value` on; all else is as it is there.
+        earlier: other values, from which it differs there as well.
 
     Raises:
         TemplateError: nothing lies at one of the paths, nor may a declared key come there.
@@ -40,13 +46,15 @@ def excluding(
             )
     draft = str(document.get("$schema", ""))
     tuples = "items" if any(name in draft for name in _TUPLES_AS_ITEMS) else "prefixItems"
-    other = {"allOf": [there, _kept(value, rejected, tuples)]}
+    other = {"allOf": [there, _kept(value, rejected, tuples, earlier)]}
     return {**document, "$defs": {**document.get("$defs", {}), _NAME: other}}
 
 
-def _kept(value: Any, rejected: Sequence[Path], tuples: str) -> dict[str, Any]:
+def _kept(
+    value: Any, rejected: Sequence[Path], tuples: str, earlier: Sequence[Any]
+) -> dict[str, Any]:
     if () in rejected:
-        return {"not": {"enum": [value]}}
+        return {"not": {"enum": [value, *earlier]}}
     if not rejected:
         return {"enum": [value]}
     if isinstance(value, Mapping):
@@ -54,13 +62,23 @@ def _kept(value: Any, rejected: Sequence[Path], tuples: str) -> dict[str, Any]:
         return {
             "required": list(parts),
             "properties": {
-                key: _kept(value[key], below, tuples) if key in value else True
+                key: _kept(value[key], below, tuples, _inside(earlier, key))
+                if key in value
+                else True
                 for key, below in parts.items()
             },
             "additionalProperties": False,
         }
-    items = [_kept(item, _below(rejected, k), tuples) for k, item in enumerate(value)]
+    items = [
+        _kept(item, _below(rejected, k), tuples, _inside(earlier, k))
+        for k, item in enumerate(value)
+    ]
     return {tuples: items, "minItems": len(value), "maxItems": len(value)}
+
+
+def _inside(values: Sequence[Any], part: str | int) -> list[Any]:
+    """What lies at `part` of those values that have one."""
+    return [value[part] for value in values if _leads_on(value, (part,))]
 
 
 def _paths(value: Any) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from agentkit_engine.errors import CanvasTooShort
 from agentkit_engine.grammar import TokenAutomaton, compile_schema
 from agentkit_engine.layouts.canvas import lay_out
 from agentkit_engine.layouts.excluding import OTHER, excluding
-from agentkit_engine.layouts.forms import Choice, Form, Region, Writing, gate
+from agentkit_engine.layouts.forms import Choice, Form, Region, Without, Writing, gate
 from agentkit_engine.layouts.infilling import Hollow, infilling
 from agentkit_engine.template import Schema, Template, outline, path_of
 
@@ -43,8 +43,9 @@ class Floating:
         width = width if width <= writing.canvas_length else stop
 
         def form(automaton: TokenAutomaton) -> Form:
-            def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
-                return form(writing.plain(template, without=[writing.text(row)])[0])
+            def without(rows: Sequence[Sequence[int]], pointers: Sequence[str]) -> Form:
+                texts = [writing.text(row) for row in rows]
+                return form(writing.plain(template, without=texts)[0])
 
             known = (automaton, writing.tokens.end, writing.text, without)
             return self._form("value", (), width, *known, stop=stop)
@@ -107,9 +108,11 @@ class Floating:
             )
             width = self._width(len(head), automaton, typical, width or room, limit)
 
-            def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
+            def without(rows: Sequence[Sequence[int]], pointers: Sequence[str]) -> Form:
                 rejected = [tuple(path_of(pointer)) for pointer in pointers]
-                return form(excluding(schema, "", read(row), rejected=rejected), OTHER, len(row))
+                value, *earlier = map(read, rows)
+                other = excluding(schema, "", value, rejected=rejected, earlier=earlier)
+                return form(other, OTHER, len(rows[0]))
 
             return self._form(name, head, width, automaton, end, read, without)
 
@@ -123,7 +126,7 @@ class Floating:
         automaton: TokenAutomaton,
         end: int,
         read: Callable[[Sequence[int]], Any],
-        without: Callable[[Sequence[int], Sequence[str]], Form],
+        without: Without,
         *,
         stop: int | None = None,
     ) -> Form:

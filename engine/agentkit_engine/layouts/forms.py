@@ -6,9 +6,10 @@ know models or probabilities, nor how a template comes to lie on a row: that is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema
 from jsonschema.exceptions import best_match
@@ -152,6 +153,9 @@ class Choice:
     sequences: tuple[tuple[int, ...] | None, ...]
 
 
+Without: TypeAlias = "Callable[[Sequence[Sequence[int]], Sequence[str]], Form]"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
     """One row of a batch; or one to be cut into several canvases, if it is wider than the model's.
@@ -164,8 +168,8 @@ class Form:
         literal: what is said between two of its regions, those between them being absent: from
             region k (-1: the beginning) to region j (their number: the end). None where nothing of
             the row is said in the model's own words.
-        without: a form of the same values but for those at some JSON pointers, each of which will
-            be another than the filled row given says.
+        without: a form of the same values as those of the first of some filled rows, but for those
+            at some JSON pointers: there it says what none of the rows does.
         first: what free positions show at the first step, by position; all others are noise.
         two_sided: what is filled in depends on what stands behind it, of which a causal reader
             knows nothing.
@@ -178,7 +182,7 @@ class Form:
     regions: tuple[Region | Choice, ...]
     read: Callable[[Sequence[int]], Any]
     literal: Callable[[int, int], tuple[int, ...]] | None = None
-    without: Callable[[Sequence[int], Sequence[str]], Form] | None = None
+    without: Without | None = None
     first: Mapping[int, int] = field(default_factory=dict[int, int])
     two_sided: bool = False
     role: Spoken = "template"
@@ -281,7 +285,12 @@ def gate(schema: Schema) -> Callable[[Any], Any]:
     validator = chosen(schema, format_checker=chosen.FORMAT_CHECKER)
 
     def check(value: Any) -> Any:
-        fault = best_match(validator.iter_errors(value))
+        try:
+            fault = best_match(validator.iter_errors(value))
+        except (re.error, RecursionError):
+            # a pattern that Python can't read, such as \p{L}, or an `if` that leads back to itself
+            # and decides on nothing: the grammar knows better
+            return value
         if fault is not None:
             raise EngineError(
                 f"the grammar let {value!r} through, which the schema refuses ({fault.message}); "

@@ -70,8 +70,8 @@ def infilling(
     def literal(before: int, to: int) -> tuple[int, ...]:
         return one.prefix if before < 0 else end
 
-    def another(row: Sequence[int], pointers: Sequence[str]) -> Form:
-        ruled_out = (*without, writing.text(region.said(row) or ()))
+    def another(rows: Sequence[Sequence[int]], pointers: Sequence[str]) -> Form:
+        ruled_out = (*without, *(writing.text(region.said(row) or ()) for row in rows))
         return infilling(writing, template, canvas, region_of, without=ruled_out)
 
     return Form(

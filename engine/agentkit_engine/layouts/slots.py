@@ -65,8 +65,9 @@ class Slots:
         def literal(before: int, to: int) -> tuple[int, ...]:
             return () if to == 0 else (end,)
 
-        def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
-            other, _ = self._writing.plain(template, without=[text(row[:width])])
+        def without(rows: Sequence[Sequence[int]], pointers: Sequence[str]) -> Form:
+            texts = [text(row[:width]) for row in rows]
+            other, _ = self._writing.plain(template, without=texts)
             return self._plain(template, other, width)
 
         region = Region.slot(0, width, "", automaton, filler=self._filler)
@@ -129,10 +130,10 @@ class Slots:
         def read(row: Sequence[int]) -> Any:
             return check(self._read(row, schema, canvas.slots))
 
-        def without(row: Sequence[int], pointers: Sequence[str]) -> Form:
-            regions = self._others(holes, row, pointers, schema)
+        def without(rows: Sequence[Sequence[int]], pointers: Sequence[str]) -> Form:
+            regions = self._others(holes, rows, pointers, schema)
             places = {place for region in regions for place in range(region.start, region.stop)}
-            rest = tuple(None if place in places else token for place, token in enumerate(row))
+            rest = tuple(None if place in places else token for place, token in enumerate(rows[0]))
             return Form(name, rest, regions, read)
 
         said_last = closing or (self._writing.tokens.end,)
@@ -146,7 +147,11 @@ class Slots:
         return Region.slot(*place, automaton, filler=self._filler, absent=absent)
 
     def _others(
-        self, slots: Sequence[Slot], row: Sequence[int], pointers: Sequence[str], schema: Schema
+        self,
+        slots: Sequence[Slot],
+        rows: Sequence[Sequence[int]],
+        pointers: Sequence[str],
+        schema: Schema,
     ) -> tuple[Region, ...]:
         """The regions of rejected values, which become others; a key that was absent comes."""
         known = {json_pointer(slot.hole.path): slot for slot in slots}
@@ -160,18 +165,20 @@ class Slots:
                 )
             rejected.setdefault(owner, []).append(path_of(pointer[len(owner) :]))
         return tuple(
-            self._other(known[owner], row, inner, schema) for owner, inner in rejected.items()
+            self._other(known[owner], rows, inner, schema) for owner, inner in rejected.items()
         )
 
     def _other(
-        self, slot: Slot, row: Sequence[int], rejected: Sequence[Path], schema: Schema
+        self, slot: Slot, rows: Sequence[Sequence[int]], rejected: Sequence[Path], schema: Schema
     ) -> Region:
         """The region of a value that becomes another, just at the paths `rejected` in it."""
-        hole, value = slot.hole, self._value(row[slot.start : slot.stop], slot.hole)
+        hole = slot.hole
+        value, *before = (self._value(row[slot.start : slot.stop], hole) for row in rows)
         if value is _ABSENT:
             automaton = self._automaton(hole, schema)
         else:
-            root = excluding(schema, hole.pointer, value, rejected=rejected)
+            earlier = [each for each in before if each is not _ABSENT]
+            root = excluding(schema, hole.pointer, value, rejected=rejected, earlier=earlier)
             automaton = self._automaton(replace(hole, pointer=OTHER, optional=False), root)
         assert automaton is not None
         return self._region(slot, automaton, optional=value is not _ABSENT and () in rejected)
