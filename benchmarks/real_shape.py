@@ -229,7 +229,7 @@ def constrain(logits: Tensor, automaton: TokenAutomaton) -> list[Tensor]:
 
     logits: float [W, V].
     """
-    lattice = Lattice([Problem(logits, automaton)])
+    lattice = Lattice([Problem(logits, automaton)], entropies=True)
     return [lattice.best()[0].tokens, *lattice.entropies()]
 
 

@@ -186,6 +186,7 @@ class Denoising:
                 temperature=temperature,
                 random=one.random,
                 bias=self._settings.bias,
+                entropies=self.steps < self._settings.most_steps,
             )
             self._clock.lattice += time.perf_counter() - began
         return one.filled
@@ -200,7 +201,9 @@ class Denoising:
             Whether anything is left to be denoised: a position was not accepted, and the draft is
             not both stable and nearly certain.
         """
+        began = time.perf_counter()
         unsure = [self._renoise(row) for row in rows]
+        self._clock.lattice += time.perf_counter() - began
         return any(unsure)
 
     def hold(self, row: int, held: tuple[Held, ...]) -> bool:

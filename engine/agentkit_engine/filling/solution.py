@@ -87,6 +87,7 @@ def solve(
     temperature: float = 0.0,
     random: torch.Generator | None = None,
     bias: Bias | None = None,
+    entropies: bool = False,
 ) -> Filled:
     """The best valid filling, or a sample.
 
@@ -95,10 +96,11 @@ def solve(
         held: the cases that are left; of several the likeliest is taken.
         temperature: 0 takes the best filling, else an exact sample at it is drawn.
         random: of the sample.
+        entropies: they will be asked for; so they cost less.
     """
     if len(held) > 1:
         logits = logits.log_softmax(-1)  # cases pin unlike positions: their scores must compare
-    found = max((_case(logits, form, case, bias) for case in held), key=_score)
+    found = max((_case(logits, form, case, bias, entropies) for case in held), key=_score)
     return _sampled(found, form, temperature, random) if temperature else found
 
 
@@ -165,9 +167,10 @@ def runners_up(
     return found
 
 
-def _case(logits: Tensor, form: Form, held: Held, bias: Bias | None) -> Filled:
+def _case(logits: Tensor, form: Form, held: Held, bias: Bias | None, entropies: bool) -> Filled:
     regions = form.values
-    lattice = Lattice([_problem(logits, region, k, held, bias) for k, region in enumerate(regions)])
+    problems = [_problem(logits, region, k, held, bias) for k, region in enumerate(regions)]
+    lattice = Lattice(problems, entropies=entropies)
     tokens = [token or 0 for token in form.tokens]
     score = sum(float(logits[place, token]) for place, token in held.pins.items())
     shares: list[tuple[float, ...]] = []

@@ -70,8 +70,13 @@ class Lattice:
         InvalidLogProbs: a wrong shape; what is in the tensors is looked at when it is needed.
     """
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, problems: Sequence[Problem], *, entropies: bool = False) -> None:
+        """
+        Args:
+            entropies: they will be asked for, so they are had from the first reduction; else asking
+                for them reduces the vocabulary once more.
+        """
+        self.problems, self._with_entropies = tuple(problems), entropies
         for number, problem in enumerate(self.problems):
             try:
                 problem.check()
@@ -105,6 +110,8 @@ class Lattice:
 
         Of the exact marginals; by classes, so that no [L, V'] is made. Raises as `best`.
         """
+        if not self._with_entropies:
+            return Lattice(self.problems, entropies=True).entropies()
         found: list[Tensor] = []
         for number, scores in enumerate(self._scores):
             chance = self._class_chance(number)
@@ -222,7 +229,7 @@ class Lattice:
 
     @cached_property
     def _scores(self) -> list[Scores]:
-        return [Scores(problem) for problem in self.problems]
+        return [Scores(problem, entropy=self._with_entropies) for problem in self.problems]
 
     @cached_property
     def _ahead(self) -> Ahead:

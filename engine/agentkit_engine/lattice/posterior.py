@@ -108,4 +108,4 @@ def entropies(
 
     See `Lattice.entropies`. Takes and raises what `best` does.
     """
-    return Lattice([Problem(log_probs, automaton, pins, bias)]).entropies()[0]
+    return Lattice([Problem(log_probs, automaton, pins, bias)], entropies=True).entropies()[0]

@@ -36,7 +36,8 @@ _HIDDEN = -1e30  # finite, so that it times 0 is 0
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
     """Rows by classes, float64 [rows, C]. top: the best token's log-probability. log_total: the
-    log of the summed probability of all. entropy: nats, that of a draw among them."""
+    log of the summed probability of all. entropy: nats, that of a draw among them; 0 where it was
+    not asked for."""
 
     top: Floats
     log_total: Floats
@@ -44,22 +45,28 @@ class Reduced:
 
 
 def reduce_classes(
-    values: Tensor, rows: Longs, plan: Plan, alive: Flags, *, temperature: float = 1.0
+    values: Tensor,
+    rows: Longs,
+    plan: Plan,
+    alive: Flags,
+    *,
+    temperature: float = 1.0,
+    entropy: bool = True,
 ) -> Reduced:
     """The classes' scores at some rows of `values`, float [L, V'].
 
     alive: bool [L, C]; a class that is not may be left out, as if it had no probability.
-    temperature: divides the values.
+    temperature: divides the values. entropy: whether that is asked for; it costs a fifth.
     """
     if not plan.classes or not len(rows):
         none = np.zeros((len(rows), plan.classes))
         return Reduced(none, none, none)
     if values.device.type == "cpu" and len(rows) * len(plan.tokens) <= _SMALL:
-        return _small(values, rows, plan, temperature)
-    return _large(values, rows, plan, alive, temperature)
+        return _small(values, rows, plan, temperature, entropy)
+    return _large(values, rows, plan, alive, temperature, entropy)
 
 
-def _small(values: Tensor, rows: Longs, plan: Plan, temperature: float) -> Reduced:
+def _small(values: Tensor, rows: Longs, plan: Plan, temperature: float, entropy: bool) -> Reduced:
     wide = values.detach().to(torch.promote_types(values.dtype, torch.float32)).numpy()
     if len(rows) < len(wide):
         wide = wide[rows]
@@ -73,17 +80,19 @@ def _small(values: Tensor, rows: Longs, plan: Plan, temperature: float) -> Reduc
         x -= shift.take(plan.token_class, axis=1)
         chance = np.exp(x)
         total = np.add.reduceat(chance, begins, axis=1)
+        if not entropy:
+            return _finished(top, total, None)
         np.maximum(x, _HIDDEN, out=x)
         x *= chance
         mean = np.add.reduceat(x, begins, axis=1)
         return _finished(top, total, mean)
 
 
-def _finished(top: NDArray[Any], total: NDArray[Any], mean: NDArray[Any]) -> Reduced:
+def _finished(top: NDArray[Any], total: NDArray[Any], mean: NDArray[Any] | None) -> Reduced:
     """total: summed exp of what is above `top`; mean: that, times how far above, summed."""
     some = np.maximum(total, _LEAST, dtype=np.float64)
     log_total = np.log(some)
-    entropy = log_total - mean / some
+    entropy = np.zeros_like(log_total) if mean is None else log_total - mean / some
     np.maximum(entropy, 0.0, out=entropy)
     log_total += top
     none = total <= 0
@@ -92,9 +101,12 @@ def _finished(top: NDArray[Any], total: NDArray[Any], mean: NDArray[Any]) -> Red
     return Reduced(top.astype(np.float64), log_total, entropy)
 
 
-def _large(values: Tensor, rows: Longs, plan: Plan, alive: Flags, temperature: float) -> Reduced:
+def _large(
+    values: Tensor, rows: Longs, plan: Plan, alive: Flags, temperature: float, entropy: bool
+) -> Reduced:
     device, dtype = values.device, torch.promote_types(values.dtype, torch.float32)
-    found = torch.zeros((3, len(rows), plan.classes), dtype=dtype, device=device)
+    parts = 2 + entropy  # top, total and, if asked for, mean
+    found = torch.zeros((parts, len(rows), plan.classes), dtype=dtype, device=device)
     found[0] = -math.inf
     limit = _BLOCK if device.type == "cpu" else _DEVICE_BLOCK
     step = max(1, limit // values.shape[1])
@@ -111,10 +123,10 @@ def _large(values: Tensor, rows: Longs, plan: Plan, alive: Flags, temperature: f
         holding = np.flatnonzero(here[:, largest])
         if len(holding):
             held = torch.from_numpy(holding).to(device)
-            into[:, held, largest] = one.reduce(_rows(block, holding))
+            into[:, held, largest] = one.reduce(_rows(block, holding), parts)
         rest.reduce(block, np.logical_or.reduce(here, axis=0, keepdims=True)[0], into)
-    top, total, mean = found.cpu().numpy()
-    return _finished(top, total, mean)
+    top, total, *mean = found.cpu().numpy()
+    return _finished(top, total, mean[0] if mean else None)
 
 
 def _rows(values: Tensor, rows: Longs) -> Tensor:
@@ -135,14 +147,16 @@ class _Largest:
         self._hidden[torch.from_numpy(own).to(device)] = 0.0
         self._space = torch.empty((2, step, width), dtype=dtype, device=device)
 
-    def reduce(self, block: Tensor) -> Tensor:
-        """Top, total and mean of each row: [3, rows]."""
+    def reduce(self, block: Tensor, parts: int) -> Tensor:
+        """The first `parts` of top, total and mean of each row: [parts, rows]."""
         x, chance = self._space[:, : len(block)]
         torch.add(block, self._hidden, out=x)
         top = x.amax(1)
         torch.add(top.clamp(min=2 * _HIDDEN)[:, None] * -_BITS, x, alpha=_BITS, out=x)
         torch.exp2(x, out=chance)
         total = chance.sum(1)
+        if parts == 2:
+            return torch.stack([top, total])
         mean = torch.mul(x, chance, out=chance).sum(1)
         if math.isnan(mean.sum().item()):  # 0 times -inf, where a token of the class is impossible
             torch.exp2(x, out=chance)
@@ -160,7 +174,10 @@ class _Rest:
         self._chosen = np.zeros(0, np.bool_)
 
     def reduce(self, block: Tensor, alive: Flags, into: Tensor) -> None:
-        """Writes top, total and mean of each row's living classes into `into`, [3, rows, C]."""
+        """Writes top, total and mean of each row's living classes, as many as there is room for.
+
+        into: [2 or 3, rows, C].
+        """
         if not np.array_equal(alive, self._chosen):
             self._choose(alive)
         if not len(self._begins):
@@ -175,6 +192,9 @@ class _Rest:
         torch.add(chance, x, alpha=_BITS, out=x)
         torch.exp2(x, out=chance)
         total = self._gathered(chance, "sum")
+        if len(into) == 2:
+            into[:, :, self._classes] = torch.stack([top, total])
+            return
         mean = self._gathered(x.clamp_(min=_HIDDEN).mul_(chance), "sum")
         into[:, :, self._classes] = torch.stack([top, total, mean / _BITS])
 

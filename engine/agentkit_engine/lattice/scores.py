@@ -47,10 +47,12 @@ class Scores:
     """What a problem's tokens are worth, by class.
 
     top: float64 [L, C], nats, the best token of each class; log_total: of all its tokens together;
-    entropy: among them, nats. temperature divides what the model and the bias say.
+    entropy: among them, nats, if asked for. temperature divides what the model and the bias say.
     """
 
-    def __init__(self, problem: Problem, *, temperature: float = 1.0) -> None:
+    def __init__(
+        self, problem: Problem, *, temperature: float = 1.0, entropy: bool = False
+    ) -> None:
         self.problem = problem
         self.plan: Plan = plan_of(problem.automaton)
         self.pins = dict(problem.pins or {})
@@ -66,7 +68,9 @@ class Scores:
         size = len(problem.automaton.class_of)
         wide = self._values.shape[1] > size
         read = self._values[:, :size] if wide else self._values
-        reduced = reduce_classes(read, self._free, self.plan, alive, temperature=temperature)
+        reduced = reduce_classes(
+            read, self._free, self.plan, alive, temperature=temperature, entropy=entropy
+        )
         if reduced.top.size and not reduced.top.max() < np.inf:
             raise InvalidLogProbs("log_probs holds NaN or +inf; look for an overflow in the model")
         self._raw = self._whole(reduced.top, -np.inf)
