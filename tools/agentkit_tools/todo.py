@@ -8,7 +8,7 @@ never given twice. It must not know who calls it.
 import os
 import sqlite3
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -160,7 +160,10 @@ class TodoList:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            # The file keeps the mode. Changing it does not wait for its turn as all else does: who
+            # finds it locked leaves it to whoever is at it.
+            with suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.Error:
             connection.close()
             raise
