@@ -12,7 +12,8 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,43 +25,35 @@ from rich.console import Console
 from rich.table import Table
 
 from agentkit_engine import Engine, TemplateError
-from agentkit_engine.denoisers import Denoiser, Prefix, Reading
+from agentkit_engine.denoisers import Prefix
 from agentkit_engine.filling.denoise import Clock, Denoising
 from agentkit_engine.filling.settings import Settings
 from agentkit_engine.layouts.forms import Form
-from agentkit_engine.scheduling.work import run_alone
+from agentkit_engine.scheduling.work import Denoise
 from agentkit_engine.training.corpus.conversations import corpus
 
 LAYOUTS: tuple[Any, ...] = ("slots", "float")
 SPREADS = (0.5, 3.0, 12.0)
 
 
-class RandomLogits:
-    """A denoiser that knows nothing."""
+def step(denoising: Denoising, logits: Callable[[Denoise], torch.Tensor]) -> None:
+    """One denoise step, its forward answered by `logits`."""
+    work = denoising.step()
+    request = next(work)
+    assert isinstance(request, Denoise)
+    with suppress(StopIteration):
+        work.send(logits(request))
 
-    device, causal = torch.device("cpu"), False
 
-    def __init__(self, like: Denoiser, random: Random) -> None:
-        self.vocab_size, self.canvas_length = like.vocab_size, like.canvas_length
-        self.context_length = like.context_length
-        self._spread = random.choice(SPREADS)
-        self._random = torch.Generator().manual_seed(random.getrandbits(40))
+def random_logits(size: int, random: Random) -> Callable[[Denoise], torch.Tensor]:
+    """Logits that know nothing: [B, W, size]."""
+    spread, generator = random.choice(SPREADS), torch.Generator()
+    generator.manual_seed(random.getrandbits(40))
 
-    def encode(self, tokens: Sequence[int], *, prefix: Prefix | None = None) -> Prefix:
-        raise NotImplementedError("random logits need no context")
+    def logits(request: Denoise) -> torch.Tensor:
+        return spread * torch.randn((*request.canvas.shape, size), generator=generator)
 
-    def rewind(self, prefix: Prefix, length: int) -> Prefix | None:
-        return None
-
-    def read(self, prefix: Prefix, rows: Sequence[Sequence[int]]) -> Reading:
-        raise NotImplementedError("random logits have no causal encoder")
-
-    def nbytes(self, prefix: Prefix) -> int:
-        return 0
-
-    def denoise(self, prefix: Any, canvas: torch.Tensor, **options: Any) -> torch.Tensor:
-        shape = (*canvas.shape, self.vocab_size)
-        return self._spread * torch.randn(shape, generator=self._random)
+    return logits
 
 
 def schemas(data: Path | None) -> list[Mapping[str, Any]]:
@@ -85,9 +78,9 @@ def fill(engine: Engine, form: Form, random: Random) -> tuple[str, tuple[int, ..
         settings=Settings(steps=steps, seed=seed),
         clock=Clock(),
     )
-    logits = RandomLogits(engine.runtime.denoiser, random)
+    logits = random_logits(engine.runtime.denoiser.vocab_size, random)
     for _ in range(random.randint(1, steps) if early else steps):
-        run_alone(denoising.step(), logits)
+        step(denoising, logits)
         if not denoising.renoise([0]):
             break
     return "stopped early" if early else "to the end", denoising.filled(0).tokens

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from agentkit_engine.contexts.prompt import inline
 from agentkit_engine.errors import TemplateError, UnsupportedSchema
 from agentkit_engine.syntax import GEMMA, JSON
 from agentkit_engine.template import (
     Hole,
     Template,
     Text,
-    inline,
     json_pointer,
     outline,
     resolve,

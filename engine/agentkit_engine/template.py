@@ -24,7 +24,6 @@ _ANNOTATIONS = {
     "$comment", "$schema", "$id", "$defs", "definitions",
 }  # fmt: skip
 _MAX_REFERENCES = 16
-_INLINED_DEPTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,25 +376,3 @@ def skeleton(schema: Schema, *, root: Schema | None = None) -> Any:
             for key, value in schema.get("properties", {}).items()
         }
     return schema["const"] if _is_constant(schema) else None
-
-
-def inline(schema: Schema) -> Any:
-    """`schema` with its references written out, as chat templates want it; deep ones stay."""
-    if not isinstance(schema, Mapping):
-        return schema
-    hidden = ("$defs", "definitions")
-    shown = {key: value for key, value in schema.items() if key not in hidden}
-    return _inlined(shown, schema, _INLINED_DEPTH)
-
-
-def _inlined(part: Any, root: Schema, depth: int) -> Any:
-    if isinstance(part, list):
-        return [_inlined(item, root, depth) for item in part]
-    if not isinstance(part, Mapping):
-        return part
-    if isinstance(part.get("$ref"), str) and depth:
-        target, _ = resolve({"$ref": part["$ref"]}, root, "")
-        if isinstance(target, Mapping):
-            beside = {key: value for key, value in part.items() if key != "$ref"}
-            return _inlined({**target, **beside}, root, depth - 1)
-    return {key: _inlined(value, root, depth) for key, value in part.items()}

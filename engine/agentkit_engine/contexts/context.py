@@ -18,6 +18,7 @@ from agentkit_engine.contexts.prefixes import PrefixStore, Stand
 from agentkit_engine.contexts.prompt import (
     Transcript,
     encode_written,
+    inline,
     write_head,
     write_prompt,
     write_said,
@@ -26,7 +27,6 @@ from agentkit_engine.contexts.prompt import (
 from agentkit_engine.denoisers.base import Prefix
 from agentkit_engine.errors import EngineError
 from agentkit_engine.scheduling.work import Work, encode
-from agentkit_engine.template import inline
 
 ChatMessage: TypeAlias = Mapping[str, Any]
 

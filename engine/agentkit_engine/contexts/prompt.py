@@ -20,6 +20,9 @@ from jinja2 import TemplateError as JinjaError
 from transformers import PreTrainedTokenizerBase
 
 from agentkit_engine.errors import CheckpointError
+from agentkit_engine.template import Schema, resolve
+
+_INLINED_DEPTH = 2
 
 # What stands for the n-th control token: two halves of a surrogate pair, 1,024 values each.
 _HIGH, _LOW, _HALF = 0xD800, 0xDC00, 0x400
@@ -189,6 +192,15 @@ def encode_content(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return encode_written(tokenizer, _control(tokenizer).shield(text))
 
 
+def inline(schema: Schema) -> Any:
+    """`schema` with its references written out, as chat templates want it; deep ones stay."""
+    if not isinstance(schema, Mapping):
+        return schema
+    hidden = ("$defs", "definitions")
+    shown = {key: value for key, value in schema.items() if key not in hidden}
+    return _inlined(shown, schema, _INLINED_DEPTH)
+
+
 def _apply_template(
     tokenizer: PreTrainedTokenizerBase,
     messages: list[dict[str, Any]],
@@ -280,3 +292,16 @@ def _control(tokenizer: PreTrainedTokenizerBase) -> _Control:
     # without control tokens, a pattern that finds nothing
     pattern = re.compile("|".join(map(re.escape, spelled)) or "(?!)")
     return _Control(pattern, spelled, stand_ins, ids)
+
+
+def _inlined(part: Any, root: Schema, depth: int) -> Any:
+    if isinstance(part, list):
+        return [_inlined(item, root, depth) for item in part]
+    if not isinstance(part, Mapping):
+        return part
+    if isinstance(part.get("$ref"), str) and depth:
+        target, _ = resolve({"$ref": part["$ref"]}, root, "")
+        if isinstance(target, Mapping):
+            beside = {key: value for key, value in part.items() if key != "$ref"}
+            return _inlined({**target, **beside}, root, depth - 1)
+    return {key: _inlined(value, root, depth) for key, value in part.items()}

@@ -38,12 +38,12 @@ def decide(
         calls: name -> schema of its arguments.
         batch: as told, or what is cheaper here.
     """
-    turn.runtime.turn_forms(calls, layout=turn.settings.layout, at_once=most)
-    return _decided(turn, calls, most, batch)
+    forms = turn.runtime.turn_forms(calls, layout=turn.settings.layout, at_once=most)
+    return _decided(turn, tuple(calls), forms, most, batch)
 
 
 def _decided(
-    turn: Turn, calls: Mapping[str, Schema], most: int, batch: Batch | None
+    turn: Turn, offered: tuple[str, ...], forms: Sequence[Form], most: int, batch: Batch | None
 ) -> Work[Decision]:
     behind = yield from turn.prefix()
     rounds: list[_Round] = []
@@ -52,7 +52,7 @@ def _decided(
     answer: str | None = None
     end: Prefix | None = behind
     while len(made) < most:
-        one = _Round(turn, calls, behind, most=most - len(made), batch=batch)
+        one = _Round(turn, offered, forms, behind, batch=batch)
         rounds.append(one)
         yield from one.choose()
         if made and not one.names:
@@ -67,6 +67,10 @@ def _decided(
             break
         if len(made) < most:
             end = behind = end or (yield from encode(solved.verified.said, behind))
+            choice = turn.runtime.forms.choice(
+                offered, layout=turn.settings.layout, at_once=most - len(made)
+            )
+            forms = [choice, *forms[1:]]
     turn.say(said, end)
     return Decision(
         calls=tuple(made),
@@ -90,17 +94,20 @@ class _Round:
     def __init__(
         self,
         turn: Turn,
-        calls: Mapping[str, Schema],
+        offered: Sequence[str],
+        forms: Sequence[Form],
         prefix: Prefix,
         *,
-        most: int,
         batch: Batch | None,
     ) -> None:
+        """
+        Args:
+            offered: names of calls.
+            forms: as `Runtime.turn_forms` gives them.
+        """
         self._turn, self._prefix = turn, prefix
         self._room = turn.runtime.denoiser.canvas_length
-        self._offered = list(calls)
-        layout = turn.settings.layout
-        self._forms = turn.runtime.turn_forms(calls, layout=layout, at_once=most)
+        self._offered, self._forms = offered, forms
         wide = any(form.width > self._room for form in self._forms)
         # of the forms, those that are rows of the first forward: where something is to be filled in
         self._rows = [number for number, form in enumerate(self._forms) if form.regions]

@@ -182,8 +182,9 @@ class Turn:
         prefix = yield from self.prefix()
         solved = yield from self.filled(form, prefix)
         ((value, about),) = self.values(solved, [form])
-        dumped = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        text = value if form.plain else dumped
+        text = value
+        if not form.plain:
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         return Filling(value=value, text=text, **about, **self.effort())
 
     def _canvas_by_canvas(self, form: Form, prefix: Prefix) -> Work[Solved]:

@@ -87,7 +87,12 @@ class FormMaker:
         room = self.writing.canvas_length - 1
         width = min(self.writing.dialect.answer_width or room, room)
         said = Template.regex(_SAID, max_tokens=width)
-        return replace(self.template(said, layout=layout, width=None), name="answer", role="answer")
+
+        def make() -> Form:
+            form = self.template(said, layout=layout, width=None)
+            return replace(form, name="answer", role="answer")
+
+        return self._keep(("answer", self._layout(layout)), make)
 
     def _layout(self, wanted: Layout | None) -> Slots | Floating:
         known = self.writing.dialect.layouts
