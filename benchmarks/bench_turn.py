@@ -23,7 +23,9 @@ from transformers import DynamicCache
 
 from agentkit_engine import Decision, Engine, FillingOptions
 from agentkit_engine.contexts.prompt import render_prompt
-from agentkit_engine.training.evaluate import Case, cases, decide
+from agentkit_engine.training.evaluation.cases import Case, cases
+from agentkit_engine.training.evaluation.judging import decide
+from agentkit_engine.training.evaluation.matching import Called, same_calls
 
 MOST_TOKENS = 128
 MODES: dict[str, FillingOptions] = {
@@ -38,8 +40,7 @@ def left_to_right(engine: Engine, case: Case) -> tuple[float, int, str]:
     """Seconds behind the prompt, forwards, and the text of a greedy causal decode."""
     checkpoint = engine.runtime.checkpoint
     model: Any = checkpoint.model
-    messages, tools = case.conversation.messages[: case.before], case.conversation.tools
-    prompt = render_prompt(checkpoint.tokenizer, messages, tools)
+    prompt = render_prompt(checkpoint.tokenizer, case.messages, case.tools)
     stops = {checkpoint.tokens.call_close[0], checkpoint.tokens.end}
     cache = DynamicCache(config=model.config.text_config)
     device = engine.runtime.denoiser.device
@@ -61,12 +62,12 @@ def left_to_right(engine: Engine, case: Case) -> tuple[float, int, str]:
 
 def is_right(engine: Engine, case: Case, text: str) -> bool:
     """Whether the text is the expected call, character for character."""
-    call = case.expected["tool_calls"][0]["function"]
-    written = engine.runtime.syntax.dumps(call["arguments"])
+    (call,) = case.calls
+    written = engine.runtime.syntax.dumps(call.arguments)
     for byte, token in engine.runtime.syntax.symbols.items():
         written = written.replace(bytes([byte]), token.encode())
     dialect = engine.runtime.checkpoint.dialect
-    return text == f"{dialect.call_open}{call['name']}{written.decode()}{dialect.call_close}"
+    return text == f"{dialect.call_open}{call.name}{written.decode()}{dialect.call_close}"
 
 
 @dataclass(slots=True)
@@ -108,7 +109,7 @@ def _median(seconds: list[float]) -> str:
 
 def measure(engine: Engine, name: str, count: int) -> list[list[str]]:
     """Lines of the table, over `count` turns that call for a tool."""
-    calling = (case for case in cases(name) if case.expected.get("tool_calls"))
+    calling = (case for case in cases(name) if case.kind == "call")
     ours = {mode: Measured() for mode in MODES}
     theirs: list[float] = []
     steps: list[int] = []
@@ -118,13 +119,12 @@ def measure(engine: Engine, name: str, count: int) -> list[list[str]]:
         theirs.append(seconds)
         steps.append(forwards)
         right += is_right(engine, case, text)
-        call = case.expected["tool_calls"][0]["function"]
         for mode, found in ours.items():
             decision = decide(engine, case, **MODES[mode])
             found.decisions.append(decision)
             found.ratios.append(decision.elapsed / seconds)
-            made = [(one.name, one.arguments) for one in decision.calls]
-            found.right += made == [(call["name"], call["arguments"])]
+            made = [Called(one.name, one.arguments) for one in decision.calls]
+            found.right += same_calls(made, case.calls)
     peer = [name, "left to right", "", "", "", "", _median(theirs), ""]
     peer += [f"{statistics.mean(steps):.1f}", "1", f"{right / count:.0%}"]
     return [*(found.line(name, mode) for mode, found in ours.items()), peer]
@@ -153,7 +153,7 @@ def main() -> None:
         title=f"{platform.processor() or platform.machine()}, {arguments.threads} threads, "
         f"{engine.runtime.denoiser.device}; ms, medians of {arguments.count} turns",
     )
-    for name in ("shipped tools", "made-up tools, held-out words"):
+    for name in ("shipped", "calls"):
         for line in measure(engine, name, arguments.count):
             table.add_row(*line)
     Console(width=140).print(table)

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,7 +31,7 @@ from agentkit_engine.filling.denoise import Clock, Denoising
 from agentkit_engine.filling.settings import Settings
 from agentkit_engine.layouts.forms import Form
 from agentkit_engine.scheduling.work import Denoise
-from agentkit_engine.training.corpus.conversations import corpus
+from agentkit_engine.training.corpus.scenes import Part, corpus
 
 LAYOUTS: tuple[Any, ...] = ("slots", "float")
 SPREADS = (0.5, 3.0, 12.0)
@@ -61,8 +62,8 @@ def schemas(data: Path | None) -> list[Mapping[str, Any]]:
     if data is not None:
         return [case.schema for case in read("bfcl", data)]
     found: dict[str, Mapping[str, Any]] = {}
-    for conversation, _ in zip(corpus(0, shipped_share=0.5), range(200), strict=False):
-        for tool in conversation.tools:
+    for scene in islice(corpus(0, Part(shipped=0.5, branches=1)), 200):
+        for tool in scene[0].tools:
             found[tool["function"]["name"]] = tool["function"]["parameters"]
     return list(found.values())
 

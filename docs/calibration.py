@@ -18,7 +18,9 @@ from rich.table import Table
 
 from agentkit_engine import Call, Engine, FillingOptions
 from agentkit_engine.template import path_of
-from agentkit_engine.training.evaluate import SETS, cases, decide
+from agentkit_engine.training.evaluation.cases import cases
+from agentkit_engine.training.evaluation.judging import decide
+from agentkit_engine.training.evaluation.matching import same_json
 
 HERE = Path(__file__).parent
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -26,6 +28,7 @@ MODES: dict[str, tuple[FillingOptions, str]] = {
     "as denoised": ({"verify": "off"}, "#c2410c"),
     "verified": ({"verify": "exact"}, "#1d4ed8"),
 }
+PARTS = ("shipped", "fresh", "calls")  # of the corpus; none of them is trained on
 SIZE, EDGE = 360, 48  # of the plot and around it, in pixels
 
 Pair = tuple[float, bool]
@@ -33,25 +36,26 @@ Pair = tuple[float, bool]
 
 def judged(engine: Engine, options: FillingOptions, turns: int) -> Iterator[Pair]:
     """Confidence and truth of each argument, where the tool is the right one."""
-    for name in SETS:
-        calling = (case for case in cases(name) if case.expected.get("tool_calls"))
+    for name in PARTS:
+        calling = (case for case in cases(name) if case.kind == "call")
         for case in islice(calling, turns):
-            expected = case.expected["tool_calls"][0]["function"]
+            (expected,) = case.calls
             for call in decide(engine, case, **options).calls:
-                if call.name == expected["name"]:
-                    yield from _arguments(call, expected["arguments"])
+                if call.name == expected.name:
+                    yield from _arguments(call, expected.arguments)
 
 
 def _arguments(call: Call, expected: Any) -> Iterator[Pair]:
     for pointer, confidence in call.confidence.items():
-        yield confidence, _at(call.arguments, pointer) == _at(expected, pointer)
+        yield confidence, same_json(_at(call.arguments, pointer), _at(expected, pointer))
 
 
 def _at(value: Any, pointer: str) -> Any:
     for part in path_of(pointer):
-        if part not in value:
+        try:
+            value = value[int(part) if isinstance(value, list) else part]
+        except (KeyError, IndexError, TypeError):
             return "nothing there"
-        value = value[part]
     return value
 
 

@@ -1,315 +1,292 @@
-"""The objective: its canvases are the engine's forms, its batches hide only what is free.
-
-Training and inference lay a canvas out each on their own way; these tests keep them from drifting.
-"""
+"""The objective: batches lose nothing and hide only what is free; the loss counts as it says."""
 
 from __future__ import annotations
 
-import json
+import copy
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from itertools import islice
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
-from tiny import save_tiny_checkpoint
-from transformers import PreTrainedTokenizerFast
+from conversing import small_tokenizer, some
+from torch import Tensor
+from torch.nn import functional as F
 
-from agentkit_engine import Engine, Template
-from agentkit_engine.contexts.prompt import render_prompt
-from agentkit_engine.layouts.forms import Choice, Form
-from agentkit_engine.training.corpus.conversations import Conversation, corpus
+from agentkit_engine.training.canvases import Block, Canvases, Example
+from agentkit_engine.training.corruption import corrupted
 from agentkit_engine.training.model import FusedPass, build_model, small_config
-from agentkit_engine.training.objective import Batch, Block, Canvases, Example, collate, losses
-from agentkit_engine.training.tokenizer import train_tokenizer
-from agentkit_engine.training.train import DIALECT
+from agentkit_engine.training.objective import Batch, collate, losses, soft_guess
+from agentkit_engine.training.tokenizer import DIALECT
 
-T = TypeVar("T")
-
-
-class Exact(Random):
-    """Draws that make every canvas as wide as the engine's, and no call freely written."""
-
-    def random(self) -> float:
-        return 0.5
-
-    def choice(self, seq: Sequence[T]) -> T:  # type: ignore[override]
-        return seq[-1]
-
-
-class Free(Exact):
-    """Draws that write every call freely, too."""
-
-    def random(self) -> float:
-        return 0.1
+VOCABULARY = 640
 
 
 @pytest.fixture(scope="module")
-def conversations() -> list[Conversation]:
-    return list(islice(corpus(11), 150))
+def canvases() -> Canvases:
+    return Canvases(small_tokenizer(), DIALECT)
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    texts = (json.dumps([one.tools, one.messages]) for one in islice(corpus(10), 300))
-    return train_tokenizer(texts, vocabulary=800)
+def scenes(canvases: Canvases) -> list[list[Example]]:
+    """Three scenes, of which the last shares its tools with nobody."""
+    made = [canvases.scene(some(seed, 1, most_tools=2), Random(seed)) for seed in (21, 22, 23)]
+    found = [[example for example in scene if example.blocks] for scene in made]
+    return [found[0], found[1], found[2][:1]]
 
 
 @pytest.fixture(scope="module")
-def canvases(tokenizer: PreTrainedTokenizerFast) -> Canvases:
-    return Canvases(tokenizer, DIALECT)
+def examples(scenes: list[list[Example]]) -> list[Example]:
+    return [example for scene in scenes for example in scene]
 
 
-@pytest.fixture(scope="module")
-def engine(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """An engine over an untrained model with a tokenizer as training makes it."""
-    folder = tmp_path_factory.mktemp("untrained")
-    config = small_config(
-        vocabulary=len(tokenizer), hidden=32, layers=2, heads=2, key_value_heads=1, feed_forward=48
-    )
-    model = build_model(config)
-    save_tiny_checkpoint(folder, model=model, tokenizer=tokenizer, dialect=DIALECT)
-    return Engine.load(folder, device="cpu")
-
-
-def pins(block: Block) -> tuple[int | None, ...]:
-    """A canvas as forms have it: None where a position is free."""
-    return tuple(
-        None if free else token for token, free in zip(block.tokens, block.free, strict=True)
+def batch_of(examples: Sequence[Example], canvases: Canvases, *, mask_share: float) -> Batch:
+    return collate(
+        examples, canvases, vocabulary=VOCABULARY, mask_share=mask_share, random=Random(3)
     )
 
 
-def assert_reachable(form: Form, block: Block) -> None:
-    """What training asks for is something the engine may put there."""
-    for region in form.regions:
-        target = block.tokens[region.start : region.stop]
-        if isinstance(region, Choice):
-            assert target in region.sequences
-        else:
-            assert region.automaton.accepts(target)
+@pytest.fixture(scope="module")
+def batch(examples: list[Example], canvases: Canvases) -> Batch:
+    return batch_of(examples, canvases, mask_share=0.5)
 
 
-def turns(
-    conversation: Conversation, example: Example
-) -> Iterator[tuple[int, dict[str, Any], list[Block]]]:
-    """Index and message of each turn of the model, with its canvases: the choice first."""
-    places = sorted({block.at for block in example.blocks})
-    indices = [i for i, m in enumerate(conversation.messages) if m["role"] == "assistant"]
-    for at, index in zip(places, indices, strict=True):
-        blocks = [block for block in example.blocks if block.at == at]
-        yield index, conversation.messages[index], blocks
+@dataclass(frozen=True)
+class Placed:
+    """Where an example lies in a batch."""
+
+    example: Example
+    row: int
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.example.own
+
+    def pieces(self) -> Iterator[tuple[Block | None, range]]:
+        """What the encoder reads, then each canvas, with its columns."""
+        at = self.start + len(self.example.tokens) - self.example.shared
+        yield None, range(self.start, at)
+        for block in self.example.blocks:
+            yield block, range(at, at + len(block.tokens))
+            at += len(block.tokens)
 
 
-def parameters(conversation: Conversation, name: str) -> dict[str, Any]:
-    tools = (tool["function"] for tool in conversation.tools)
-    return next(tool["parameters"] for tool in tools if tool["name"] == name)
+def own(example: Example) -> list[int]:
+    said = list(example.tokens[example.shared :])
+    return said + [token for block in example.blocks for token in block.tokens]
 
 
-def test_the_canvases_of_training_are_the_forms_of_the_engine(
-    engine: Engine, canvases: Canvases, conversations: list[Conversation]
+def placed(batch: Batch, examples: Sequence[Example]) -> list[Placed]:
+    """Each example where its own tokens stand, behind a trunk that is its own."""
+    found: list[Placed] = []
+    for example in examples:
+        shared = list(example.tokens[: example.shared])
+        places = (
+            Placed(example, row, start)
+            for row in range(len(batch.clean))
+            for start in range(batch.clean.shape[1] - example.own + 1)
+            if batch.clean[row, start : start + example.own].tolist() == own(example)
+            and batch.seen.trunk[batch.seen.group[row], : len(shared)].tolist() == shared
+            and not any(p.row == row and p.start == start for p in found)
+        )
+        found.append(next(places))
+    return found
+
+
+# what is in a batch
+
+
+def test_packing_loses_nothing_and_adds_nothing(batch: Batch, examples: list[Example]) -> None:
+    where = placed(batch, examples)
+    used = torch.zeros_like(batch.clean)
+    for one in where:
+        used[one.row, one.start : one.stop] += 1
+        assert one.stop <= batch.clean.shape[1]
+    assert used.max() == 1  # no two lie on each other
+    assert int(used.sum()) == sum(example.own for example in examples)
+    assert not batch.weight[used == 0].any()
+    assert not batch.seen.canvas[used == 0].any()
+    assert len(batch.clean) < len(examples)  # some share a row
+    assert batch.tokens == batch.clean.numel() + batch.seen.trunk.numel()
+
+
+def test_every_position_is_where_it_is_in_its_conversation(
+    batch: Batch, examples: list[Example]
 ) -> None:
-    forms = engine.runtime.forms
-    same = {"choice": 0, "call": 0, "answer": 0}
-    wide = dict(same)
-    for conversation in conversations:
-        if conversation.extraction is not None:
-            continue
-        names = [tool["function"]["name"] for tool in conversation.tools]
-        example = canvases.example(conversation, Exact())
-        for _, message, (choice, *rest) in turns(conversation, example):
-            rows = [("choice", forms.choice(names, layout=None), choice, None)]
-            if message.get("tool_calls"):
-                call = message["tool_calls"][0]["function"]
-                schema = parameters(conversation, call["name"])
-                form = forms.call(call["name"], schema, layout=None)
-                # a call without parameters is all pins: there is nothing to train
-                assert len(rest) == bool(form.regions)
-                rows += [("call", form, block, call["arguments"]) for block in rest]
-            else:
-                (block,) = rest
-                form = forms.answer(layout=None)
-                rows.append(("answer", form, block, message["content"]))
-            for kind, form, block, value in rows:
-                if len(block.tokens) > form.width:  # of a value longer than is typical
-                    wide[kind] += 1
-                    continue
-                assert pins(block) == form.tokens
-                assert_reachable(form, block)
-                assert form.read(block.tokens) == value
-                same[kind] += 1
-    assert min(same.values()) > 50
-    assert wide["choice"] == 0
-    assert wide["call"] < 0.1 * same["call"]
-    assert wide["answer"] < 0.1 * same["answer"]
+    for one in placed(batch, examples):
+        for block, columns in one.pieces():
+            first = one.example.shared if block is None else block.at
+            places = batch.seen.positions[one.row, columns.start : columns.stop].tolist()
+            assert places == list(range(first, first + len(columns)))
+            canvas = batch.seen.canvas[one.row, columns.start : columns.stop]
+            assert bool(canvas.all()) is bool(canvas.any()) is (block is not None)
 
 
-def test_a_bare_schema_has_the_canvas_of_its_template(engine: Engine, canvases: Canvases) -> None:
-    extractions = (one for one in corpus(12) if one.extraction is not None)
-    same = 0
-    for conversation in islice(extractions, 20):
-        task = conversation.extraction
-        assert task is not None
-        template = Template.json_schema(task.tool["function"]["parameters"])
-        form = engine.runtime.forms.template(template, layout=None, width=None)
-        (block,) = canvases.example(conversation, Exact()).blocks
-        if len(block.tokens) == form.width:
-            assert pins(block) == form.tokens
-            assert_reachable(form, block)
-            assert form.read(block.tokens) == task.arguments
-            same += 1
-    assert same > 10
+def test_who_sees_whom(batch: Batch, examples: list[Example]) -> None:
+    trunk, width = batch.seen.trunk.shape[1], batch.clean.shape[1]
+    expected = torch.zeros(len(batch.clean), width, trunk + width, dtype=torch.bool)
+    where = placed(batch, examples)
+    for one in where:
+        expected[one.row, :, : one.example.shared] = True
+        (_, read), *canvases = one.pieces()
+        for reader in read:
+            for other in read:
+                expected[one.row, reader, trunk + other] = other <= reader
+        for block, columns in canvases:
+            assert block is not None
+            for reader in columns:
+                for other in read:
+                    before = other - read.start + one.example.shared < block.at
+                    expected[one.row, reader, trunk + other] = before
+                for other in columns:
+                    expected[one.row, reader, trunk + other] = True
+    assert torch.equal(batch.seen.mask[:, 0], expected)
 
 
-def test_a_call_written_freely_is_one_the_engine_can_write(
-    engine: Engine, canvases: Canvases, conversations: list[Conversation]
+def test_the_encoder_foretells_what_the_model_says(batch: Batch, examples: list[Example]) -> None:
+    foretold = {(row, column) for row, column in batch.spoken.tolist()}
+    assert len(foretold) == len(batch.spoken)
+    said = 0
+    for one in placed(batch, examples):
+        for start, stop in one.example.spoken:
+            for place in range(start, stop):
+                column = one.start + place - one.example.shared
+                assert (one.row, column - 1) in foretold
+                assert batch.clean[one.row, column] == one.example.tokens[place]
+                assert not batch.seen.canvas[one.row, column - 1]
+                said += 1
+    assert said == len(foretold)
+    assert said > 100
+
+
+def test_a_batch_may_hold_nothing_that_the_model_says(
+    canvases: Canvases, scenes: list[list[Example]]
 ) -> None:
-    found = 0
-    for conversation in conversations[:40]:
-        if conversation.extraction is not None:
-            continue
-        example = canvases.example(conversation, Free())
-        for _, message, (_, *rest) in turns(conversation, example):
-            if not message.get("tool_calls"):
+    batch = batch_of([replace(scenes[0][0], spoken=())], canvases, mask_share=1.0)
+    assert batch.spoken.shape == (0, 2)
+
+
+# what is hidden, and what it counts
+
+
+@pytest.mark.parametrize("mask_share", [0.0, 1.0])
+def test_only_free_positions_are_corrupted(
+    examples: list[Example], canvases: Canvases, mask_share: float
+) -> None:
+    batch = batch_of(examples, canvases, mask_share=mask_share)
+    changed = batch.seen.tokens != batch.clean
+    free = torch.zeros_like(changed)
+    for one in placed(batch, examples):
+        for block, columns in one.pieces():
+            if block is not None:
+                free[one.row, columns.start : columns.stop] = torch.tensor(block.free)
+    assert changed.any()
+    assert not (changed & ~free).any()
+    noise = set(batch.seen.tokens[changed].tolist())
+    assert noise == {canvases.mask} if mask_share else len(noise) > 100
+
+
+def test_positions_count_as_they_are_hard(
+    batch: Batch, examples: list[Example], canvases: Canvases
+) -> None:
+    """Pins nothing, what was kept a quarter, filler behind filler a tenth of that."""
+    seen: set[float] = set()
+    for one in placed(batch, examples):
+        for block, columns in one.pieces():
+            weight = batch.weight[one.row, columns.start : columns.stop].tolist()
+            if block is None:
+                assert not any(weight)
                 continue
-            call, block = message["tool_calls"][0]["function"], rest[0]
-            schema = parameters(conversation, call["name"])
-            form = engine.runtime.forms.call(call["name"], schema, layout="float")
-            (region,) = form.regions
-            assert not isinstance(region, Choice)
-            assert all(block.free)
-            assert block.tokens[: region.start] == form.tokens[: region.start]
-            assert region.automaton.accepts(block.tokens[region.start :])
-            found += 1
-    assert found > 20
+            for place, column in enumerate(columns):
+                token = block.tokens[place]
+                kept = batch.seen.tokens[one.row, column] == token
+                later = place > 0 and token == block.tokens[place - 1] == canvases.filler
+                wanted = (0.25 if kept else 1.0) * (0.1 if later else 1.0) * block.free[place]
+                assert weight[place] == pytest.approx(wanted)
+                seen.add(round(wanted, 3))
+    assert seen == {0.0, 0.025, 0.1, 0.25, 1.0}
 
 
-def test_the_prompts_of_training_are_those_of_the_engine(
-    engine: Engine, canvases: Canvases, conversations: list[Conversation]
-) -> None:
-    for conversation in conversations:
-        if conversation.extraction is not None:
-            continue
-        example = canvases.example(conversation, Random(0))
-        for index, _, blocks in turns(conversation, example):
-            prompt = render_prompt(
-                engine.runtime.checkpoint.tokenizer,
-                conversation.messages[:index],
-                conversation.tools,
-            )
-            assert list(example.tokens[: blocks[0].at]) == prompt
-
-
-def test_a_value_has_the_same_tokens_wherever_it_stands(
-    canvases: Canvases, conversations: list[Conversation]
-) -> None:
-    values = [
-        value
-        for conversation in conversations
-        for message in conversation.messages
-        for call in message.get("tool_calls", ())
-        for value in call["function"]["arguments"].values()
-        if isinstance(value, str)
+def test_half_of_the_canvases_are_nothing_but_noise(canvases: Canvases) -> None:
+    said, filler = tuple(range(100, 106)), canvases.filler
+    block = Block(0, (50, *said, *[filler] * 6, 51), (False, *[True] * 12, False))
+    random = Random(5)
+    drawn = [
+        corrupted(block, filler=filler, vocabulary=VOCABULARY, mask=canvases.mask, random=random)
+        for _ in range(2000)
     ]
-    assert len(values) > 50
-    for value in values:
-        tokens = canvases.encode(value.encode())
-        said = canvases.encode(f"add '{value}' to it".encode())
-        assert said == [*canvases.encode(b"add '"), *tokens, *canvases.encode(b"' to it")]
+    hidden = [tuple(k for k, t in enumerate(row) if t == canvases.mask) for row in drawn]
+    whole = sum(places == tuple(range(1, 13)) for places in hidden) / len(hidden)
+    assert 0.5 < whole < 0.65
+    # as later steps see it: what was filled first is kept, and often what is behind as well
+    stretches = [p for p in hidden if 0 < len(p) < 12 and p == tuple(range(p[0], p[-1] + 1))]
+    assert len(stretches) > 300
+    assert any(p[-1] < 12 for p in stretches)
+    assert any(p[0] > 1 and p[-1] == 12 for p in stretches)
+    scattered = [p for p in hidden if p and p != tuple(range(p[0], p[-1] + 1))]
+    assert len(scattered) > 200
 
 
-def test_what_is_no_letter_is_a_token_of_its_own(tokenizer: PreTrainedTokenizerFast) -> None:
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    pieces = [str(tokenizer.decode([i])) for i in range(len(tokenizer)) if i not in special]
-    assert max(map(len, pieces)) > 4
-    assert [piece for piece in pieces if len(piece) > 1 and not piece.isalpha()] == []
-
-
-# batches
+# the loss
 
 
 @pytest.fixture(scope="module")
-def examples(canvases: Canvases, conversations: list[Conversation]) -> list[Example]:
-    made = (canvases.example(one, Random(7)) for one in conversations)
-    return list(islice((example for example in made if example.blocks), 8))
+def fused() -> FusedPass:
+    config = small_config(
+        vocabulary=len(small_tokenizer()), hidden=32, layers=2, heads=2, key_value_heads=1,
+        feed_forward=48,
+    )  # fmt: skip
+    return FusedPass(build_model(config))
 
 
-def batch_of(examples: list[Example], canvases: Canvases, *, mask_share: float) -> Batch:
-    return collate(examples, canvases, vocabulary=640, mask_share=mask_share, random=Random(3))
-
-
-def spans(example: Example) -> Iterator[tuple[Block, slice]]:
-    """Each canvas and where it lies among the canvases."""
-    start = 0
-    for block in example.blocks:
-        yield block, slice(start, start + len(block.tokens))
-        start += len(block.tokens)
-
-
-def test_only_free_positions_are_corrupted_and_counted(
-    examples: list[Example], canvases: Canvases
+@pytest.mark.parametrize("condition", [False, True])
+@torch.no_grad()
+def test_the_loss_is_the_cross_entropy_of_what_counts(
+    fused: FusedPass, batch: Batch, condition: bool
 ) -> None:
-    for mask_share in (0.0, 1.0):
-        batch = batch_of(examples, canvases, mask_share=mask_share)
-        changed = batch.noisy != batch.clean
-        assert changed.any()
-        for row, example in enumerate(examples):
-            free = torch.zeros(batch.clean.shape[1], dtype=torch.bool)
-            for block, where in spans(example):
-                free[where] = torch.tensor(block.free)
-                assert tuple(batch.clean[row, where].tolist()) == block.tokens
-            assert torch.equal(batch.weight[row] > 0, free)
-            assert not (changed[row] & ~free).any()
-        if mask_share:
-            assert set(batch.noisy[changed].tolist()) == {canvases.mask}
-        else:
-            assert len(set(batch.noisy[changed].tolist())) > 100
+    found = losses(fused, batch, condition=condition, autocast=nullcontext)
+    soft = soft_guess(fused, batch.seen) if condition else None
+    logits = fused.logits(fused(batch.seen, soft))
+    each = F.cross_entropy(logits.flatten(0, 1), batch.clean.flatten(), reduction="none")
+    weight = batch.weight.flatten()
+    assert found.denoise == pytest.approx(float((each * weight).sum() / weight.sum()), rel=1e-4)
+    said = [
+        F.cross_entropy(logits[row, column], batch.clean[row, column + 1]).item()
+        for row, column in batch.spoken.tolist()
+    ]
+    assert found.causal == pytest.approx(sum(said) / len(said), rel=1e-4)
+    assert found.total.item() == pytest.approx(found.denoise + found.causal)
 
 
-def test_filler_behind_filler_counts_less(examples: list[Example], canvases: Canvases) -> None:
-    batch = batch_of(examples, canvases, mask_share=0.5)
-    filler = batch.clean == canvases.filler
-    later = filler[:, 1:] & filler[:, :-1] & (batch.weight[:, 1:] > 0)
-    assert later.any()
-    assert (batch.weight[:, 1:][later] < 1).all()
-    assert (batch.weight[~filler & (batch.weight > 0)] == 1).all()
-
-
-def test_a_canvas_sees_its_prompt_and_itself(examples: list[Example], canvases: Canvases) -> None:
-    batch = batch_of(examples, canvases, mask_share=0.5)
-    encoded = batch.encoded.shape[1]
-    causal = torch.ones(encoded, encoded).tril().bool()
-    for row, example in enumerate(examples):
-        sees = batch.mask[row, 0]
-        assert torch.equal(sees[:encoded, :encoded], causal)
-        assert not sees[:encoded, encoded:].any()
-        for block, where in spans(example):
-            expected = torch.zeros(sees.shape[1], dtype=torch.bool)
-            expected[: block.at] = True
-            expected[encoded + where.start : encoded + where.stop] = True
-            for place in range(encoded + where.start, encoded + where.stop):
-                assert torch.equal(sees[place], expected)
-            positions = batch.positions[row, encoded:][where]
-            assert positions.tolist() == list(range(block.at, block.at + len(block.tokens)))
-
-
-def test_the_encoder_foretells_what_the_model_says(
-    examples: list[Example], canvases: Canvases
+def test_nothing_said_costs_nothing(
+    fused: FusedPass, canvases: Canvases, examples: list[Example]
 ) -> None:
-    batch = batch_of(examples, canvases, mask_share=0.5)
-    for row, example in enumerate(examples):
-        places = [place for place in batch.spoken[row].tolist() if place < batch.encoded.shape[1]]
-        said = [token for start, stop in example.spoken for token in example.tokens[start:stop]]
-        assert batch.encoded[row, torch.tensor(places, dtype=torch.long) + 1].tolist() == said
+    silent = batch_of([replace(examples[0], spoken=())], canvases, mask_share=1.0)
+    found = losses(fused, silent, condition=False, autocast=nullcontext)
+    assert found.causal == 0
+    assert math.isfinite(found.denoise)
+
+
+@torch.no_grad()
+def test_a_first_guess_is_fed_back_on_canvases_only(fused: FusedPass, batch: Batch) -> None:
+    soft = soft_guess(fused, batch.seen)
+    assert not soft[~batch.seen.canvas].any()
+    weight: Tensor = fused.model.lm_head.weight
+    logits = fused.logits(fused(batch.seen))[batch.seen.canvas]
+    expected = logits.softmax(-1) @ weight * 32**0.5
+    torch.testing.assert_close(soft[batch.seen.canvas], expected)
 
 
 def test_the_objective_falls_on_a_batch_seen_again(
-    engine: Engine, examples: list[Example], canvases: Canvases
+    fused: FusedPass, examples: list[Example], canvases: Canvases
 ) -> None:
-    config: Any = engine.runtime.checkpoint.model.config
-    model = build_model(config)
-    fused, batch = FusedPass(model), batch_of(examples, canvases, mask_share=1.0)
+    batch = batch_of(examples, canvases, mask_share=1.0)
+    fused = copy.deepcopy(fused)
+    model = fused.model
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     seen: list[tuple[float, float]] = []
     for step in range(8):

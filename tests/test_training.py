@@ -1,171 +1,49 @@
-"""Training: the fused pass is the real class, a run can be taken up, exported and measured."""
+"""A training run: it can be interrupted, taken up where it was, exported, and set up by recipes."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from itertools import count, islice
 from pathlib import Path
-from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from conversing import small_tokenizer
 from safetensors import safe_open
-from tiny import save_tiny_checkpoint, tiny_tokenizer
 from torch import Tensor
+from transformers import DiffusionGemmaForBlockDiffusion
 
-from agentkit_engine import Call, CheckpointError, Decision, Engine
-from agentkit_engine.training import evaluate as evaluation
+from agentkit_engine import CheckpointError, Engine
+from agentkit_engine.errors import EngineError
+from agentkit_engine.training import feed as feeding
 from agentkit_engine.training import train as training
 from agentkit_engine.training.__main__ import main
-from agentkit_engine.training.corpus.conversations import corpus
-from agentkit_engine.training.evaluate import SETS, Case, Tally, cases, evaluate
 from agentkit_engine.training.export import export
-from agentkit_engine.training.model import FusedPass, build_model, small_config
-from agentkit_engine.training.objective import (
-    Batch,
-    Block,
-    Canvases,
-    Example,
-    _soft_guess,
-    collate,
-)
-from agentkit_engine.training.tokenizer import train_tokenizer
-from agentkit_engine.training.train import DIALECT, Recipe, Trainer
+from agentkit_engine.training.feed import Feed
+from agentkit_engine.training.objective import Batch
+from agentkit_engine.training.recipe import Recipe, load_recipe
+from agentkit_engine.training.tokenizer import DIALECT
+from agentkit_engine.training.train import Trainer
 
-PROMPT = 24  # tokens the encoder reads where the fused pass is compared
-CANVASES = ((9, 7), (17, 12), (24, 5))  # how much of the prompt each sees, and its width
 RECIPE = Recipe(
-    minutes=3 / 60, batch=2, vocabulary=640, hidden=32, layers=2, heads=2, key_value_heads=1,
-    feed_forward=48, condition_share=1.0,
+    minutes=3 / 60, tokens=1500, passes=2, branches=3, vocabulary=640, hidden=32, layers=2, heads=2,
+    key_value_heads=1, head_dim=16, feed_forward=48, condition_share=1.0, workers=0,
 )  # fmt: skip
-
-
-# the fused pass
-
-
-@dataclass(frozen=True)
-class Fused:
-    """Several canvases over one encoder sequence, in one pass and as the class computes them."""
-
-    model: Any  # of types that torch does not tell
-    pass_: FusedPass
-    batch: Batch
-
-    def hidden(self, soft: Tensor | None = None) -> Tensor:
-        """[1, E + N, D]: all in one pass."""
-        batch = self.batch
-        return self.pass_.forward(batch.encoded, batch.clean, batch.positions, batch.mask, soft)
-
-    def canvas(self, number: int) -> tuple[int, slice]:
-        """How much of the prompt a canvas sees, and where it lies among the canvases."""
-        start = sum(width for _, width in CANVASES[:number])
-        return CANVASES[number][0], slice(start, start + CANVASES[number][1])
-
-    def reference(self, number: int, previous: Tensor | None = None) -> Tensor:
-        """[1, W, V]: the logits of one canvas by the class's own forward and masks."""
-        at, where = self.canvas(number)
-        output = self.model(
-            input_ids=self.batch.encoded[:, :at],
-            decoder_input_ids=self.batch.clean[:, where],
-            decoder_position_ids=torch.arange(at, at + where.stop - where.start)[None],
-            self_conditioning_logits=previous,
-        )
-        logits: Tensor = output.logits
-        return logits
-
-
-@pytest.fixture(scope="module")
-def fused() -> Fused:
-    config = small_config(
-        vocabulary=100, hidden=32, layers=3, heads=4, key_value_heads=2, head_dim=8, feed_forward=48
-    )
-    model: Any = build_model(config, seed=1)
-    draws = torch.Generator().manual_seed(2)
-    with torch.no_grad():  # no two norms alike, so that none is mistaken for another
-        for name, weight in model.named_parameters():
-            if weight.ndim == 1 and "layernorm_2" not in name:
-                weight.mul_(1 + 0.3 * torch.randn(weight.shape, generator=draws))
-    random = Random(4)
-    blocks = [
-        Block(at, tuple(random.randrange(3, 100) for _ in range(width)), (True,) * width)
-        for at, width in CANVASES
-    ]
-    tokens = tuple(random.randrange(3, 100) for _ in range(PROMPT))
-    example = Example(tokens, tuple(blocks), ())
-    canvases = Canvases(tiny_tokenizer(), DIALECT)
-    batch = collate([example], canvases, vocabulary=100, mask_share=1.0, random=random)
-    return Fused(model.eval(), FusedPass(model), batch)
-
-
-def assert_close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=0.0, atol=1e-4)
-
-
-@torch.no_grad()
-def test_the_fused_encoder_is_the_class(fused: Fused) -> None:
-    encoder = fused.model.model.encoder
-    expected = encoder(input_ids=fused.batch.encoded[:, :PROMPT]).last_hidden_state
-    assert_close(fused.hidden()[:, :PROMPT], expected)
-
-
-@torch.no_grad()
-def test_every_fused_canvas_is_the_class(fused: Fused) -> None:
-    logits = fused.pass_.logits(fused.hidden()[:, fused.batch.encoded.shape[1] :])
-    for number in range(len(CANVASES)):
-        assert_close(logits[:, fused.canvas(number)[1]], fused.reference(number))
-
-
-@torch.no_grad()
-def test_self_conditioning_is_the_class(fused: Fused) -> None:
-    batch, width = fused.batch, fused.batch.encoded.shape[1]
-    first = fused.pass_.logits(fused.hidden()[:, width:])
-    arguments = (batch.encoded, batch.clean, batch.positions, batch.mask)
-    soft = _soft_guess(fused.pass_, arguments, width)
-    second = fused.pass_.logits(fused.hidden(soft)[:, width:])
-    assert (second - first).abs().max() > 1e-2
-    for number in range(len(CANVASES)):
-        where = fused.canvas(number)[1]
-        assert_close(second[:, where], fused.reference(number, first[:, where]))
-
-
-def test_gradients_are_those_of_the_class(fused: Fused) -> None:
-    _, where = fused.canvas(1)
-    width, targets = fused.batch.encoded.shape[1], fused.batch.clean[0, where]
-    trained = {n: p for n, p in fused.model.named_parameters() if p.requires_grad}
-    mine = fused.pass_.logits(fused.hidden()[0, width:][where])
-    gradients = [
-        torch.autograd.grad(
-            torch.nn.functional.cross_entropy(logits, targets), list(trained.values()),
-            allow_unused=True,
-        )
-        for logits in (mine, fused.reference(1)[0])
-    ]  # fmt: skip
-    seen = 0
-    for name, one, other in zip(trained, *gradients, strict=True):
-        if "self_conditioning" in name:  # without a guess to condition on it has no part
-            assert one is None or not one.any()
-            continue
-        assert one is not None, name
-        assert other is not None, name
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
-        seen += bool(one.any())
-    assert seen > 20
-
-
-# a run
 
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock on which every step takes a second, and a tokenizer that learns from a few texts."""
+    """A clock on which every step takes a second; a tokenizer that learns from a few texts."""
     ticks = count()
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
-    monkeypatch.setattr(training, "_TEXTS", 200)
+    monkeypatch.setattr(training, "_TEXTS", 40)
     monkeypatch.setattr(training, "_REPORT_EVERY", 2)
+    monkeypatch.setattr(training, "_CURRICULUM", ((0.0, 2), (0.5, 3)))
+    monkeypatch.setattr(feeding, "_POOL", 2)
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -183,6 +61,20 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
+def assert_same_run(one: Trainer, other: Trainer) -> None:
+    """Everything that the next step depends on is the same."""
+    assert asdict(one.progress) == asdict(other.progress)
+    assert_same(one.model.state_dict(), other.model.state_dict())
+    assert_same(one.average.state_dict(), other.average.state_dict())
+    for mine, theirs in zip(one.optimizers, other.optimizers, strict=True):
+        assert_same(mine.state_dict(), theirs.state_dict())
+    trained = [[p.requires_grad for p in each.model.parameters()] for each in (one, other)]
+    assert trained[0] == trained[1]
+
+
+# a run
+
+
 @pytest.mark.usefixtures("ticking")
 def test_a_run_trains_and_a_second_one_takes_it_up(tmp_path: Path) -> None:
     first = Trainer(tmp_path, RECIPE)
@@ -195,18 +87,187 @@ def test_a_run_trains_and_a_second_one_takes_it_up(tmp_path: Path) -> None:
         assert torch.equal(weight, before[name]) is not weight.requires_grad, name
 
     second = Trainer(tmp_path, replace(RECIPE, minutes=5 / 60))
-    assert asdict(second.progress) == asdict(first.progress)
-    assert_same(second.model.state_dict(), first.model.state_dict())
-    for one, other in zip(second.optimizers, first.optimizers, strict=True):
-        assert_same(one.state_dict(), other.state_dict())
-    trained = [[p.requires_grad for p in each.model.parameters()] for each in (first, second)]
-    assert trained[0] == trained[1]
+    assert_same_run(first, second)
     second.run()
     assert second.progress.step == 5
     assert second.progress.tokens > first.progress.tokens
+    assert second.progress.pool > first.progress.pool
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [2, 4]
     assert set(log[0]) == {"step", "minutes", "denoise", "causal", "tokens", "learning_rate"}
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_run_taken_up_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    Trainer(tmp_path, RECIPE).run()
+    one, other = (Trainer(tmp_path, replace(RECIPE, minutes=1.0)) for _ in range(2))
+    feed = Feed(one.tokenizer, RECIPE, first=one.progress.pool + 1, most_tools=2)
+    for _, batch in islice(feed, 2):
+        for each in (one, other):
+            each._step([batch], condition=True)
+    assert_same_run(one, other)
+
+
+@pytest.mark.usefixtures("ticking")
+def test_the_exported_model_is_the_average(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, replace(RECIPE, average=0.5, minutes=1.0))
+    feed = Feed(trainer.tokenizer, trainer.recipe, first=0, most_tools=2)
+    trained = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
+    mean: dict[str, Tensor] = {}
+    for count, (_, batch) in enumerate(islice(feed, 3)):
+        trainer._step([batch], condition=False)
+        past = min(0.5, (1 + count) / (10 + count))  # where it began counts little
+        for name, weight in trained.items():
+            known = mean.get(name, weight.detach())
+            mean[name] = past * known + (1 - past) * weight.detach()
+    trainer.save()
+    stored: Any = DiffusionGemmaForBlockDiffusion.from_pretrained(tmp_path, dtype=torch.float32)
+    averaged = dict(trainer.average.module.named_parameters())
+    for name, weight in stored.named_parameters():
+        assert torch.equal(weight, averaged[name]), name
+        if name in mean:
+            torch.testing.assert_close(weight.data, mean[name])
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    Trainer(tmp_path, RECIPE).save()
+    told = r"another recipe \(hidden: 32 then, 48 now, seed: 0 then, 7 now\); take another folder"
+    with pytest.raises(CheckpointError, match=told):
+        Trainer(tmp_path, replace(RECIPE, hidden=48, seed=7))
+    # how long it trains, where and how fast is another matter
+    Trainer(tmp_path, replace(RECIPE, minutes=9.0, threads=1, learning_rate=1e-4, decay_from=0.9))
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_run_that_never_wrote_its_recipe_is_not_taken_up(tmp_path: Path) -> None:
+    Trainer(tmp_path, RECIPE).save()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["recipe"]
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match="vocabulary: None then, 640 now"):
+        Trainer(tmp_path, RECIPE)
+
+
+class Interrupted(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.usefixtures("ticking")
+def test_an_interrupted_save_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Trainer(tmp_path, RECIPE)
+    first.run()
+    later = Trainer(tmp_path, replace(RECIPE, minutes=1.0))
+    (_, batch), *_ = islice(Feed(later.tokenizer, RECIPE, first=9, most_tools=2), 1)
+    later._step([batch], condition=False)
+
+    def interrupted(*_: Any) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", interrupted)
+        with pytest.raises(Interrupted):
+            later.save()
+    assert_same_run(first, Trainer(tmp_path, RECIPE))  # what is written aside is not looked at
+
+    replaced = Path.replace
+    for stop in range(len(list((tmp_path / "partial").iterdir())) + 1):
+        moved = count()
+
+        def moving(path: Path, target: Path, moved: Iterator[int] = moved, stop: int = stop) -> Any:
+            if next(moved) == stop:
+                raise Interrupted
+            return replaced(path, target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", moving)
+            with pytest.raises(Interrupted):
+                later.save()
+        found = Trainer(tmp_path, RECIPE)
+        assert found.progress.step in (first.progress.step, later.progress.step)
+    later.save()
+    assert_same_run(later, Trainer(tmp_path, RECIPE))
+    assert not (tmp_path / "partial").exists()
+
+
+@pytest.mark.usefixtures("ticking")
+def test_what_was_learned_when_a_run_is_interrupted_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(tmp_path, RECIPE)
+    step = trainer._step
+
+    def stopping(parts: list[Batch], *, condition: bool) -> Any:
+        if trainer.progress.step == 2:
+            raise KeyboardInterrupt
+        return step(parts, condition=condition)
+
+    monkeypatch.setattr(trainer, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert_same_run(trainer, Trainer(tmp_path, RECIPE))
+    assert Trainer(tmp_path, RECIPE).progress.step == 2
+
+
+@pytest.mark.usefixtures("ticking")
+def test_the_rate_warms_up_and_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_WARM_UP", 4)
+    trainer = Trainer(tmp_path, replace(RECIPE, learning_rate=1.0, decay_from=0.5))
+    rates: list[float] = []
+    for step, share in ((0, 0.0), (1, 0.1), (3, 0.5), (9, 0.75), (9, 1.0)):
+        trainer.progress.step = step
+        trainer.progress.seconds = share * RECIPE.minutes * 60
+        rates.append(trainer._learning_rate())
+    assert rates == pytest.approx([0.25, 0.5, 1.0, 0.5, 0.01])
+
+
+def test_every_weight_has_one_optimiser(tmp_path: Path, ticking: None) -> None:
+    trainer = Trainer(tmp_path, RECIPE)
+    held = [id(p) for each in trainer.optimizers for g in each.param_groups for p in g["params"]]
+    assert len(held) == len(set(held))
+    assert set(held) == {id(p) for p in trainer.model.parameters() if p.requires_grad}
+
+
+# what is fed
+
+
+def fed(recipe: Recipe, *, first: int, size: int, most_tools: int = 2) -> list[tuple[int, Batch]]:
+    return list(islice(Feed(small_tokenizer(), recipe, first=first, most_tools=most_tools), size))
+
+
+def test_the_feed_goes_on_from_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "_POOL", 2)
+    every = fed(RECIPE, first=0, size=9)
+    numbers = [pool for pool, _ in every]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) > 1
+    second = [batch for pool, batch in every if pool == 1]
+    for (_, again), batch in zip(fed(RECIPE, first=1, size=len(second)), second, strict=True):
+        assert torch.equal(again.clean, batch.clean)
+        assert torch.equal(again.seen.tokens, batch.seen.tokens)
+    (_, other), *_ = fed(replace(RECIPE, seed=1), first=1, size=1)
+    assert not torch.equal(other.clean, second[0].clean)
+
+
+def test_a_batch_is_as_large_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "_POOL", 3)
+    recipe = replace(RECIPE, tokens=3000, longest_row=200, longest_trunk=300)
+    for _, batch in fed(recipe, first=0, size=6):
+        assert batch.seen.trunk.shape[1] <= 304
+        assert batch.clean.shape[1] <= 208
+        assert batch.seen.canvas.any()
+        assert batch.tokens < 2 * recipe.tokens
+
+
+def test_a_run_may_learn_from_left_to_right_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "_POOL", 1)
+    for _, batch in fed(replace(RECIPE, causal_only=True), first=0, size=3):
+        assert not batch.seen.canvas.any()
+        assert not batch.weight.any()
+        assert len(batch.spoken) > 0
+
+
+# a checkpoint of it
 
 
 @pytest.mark.usefixtures("ticking")
@@ -226,23 +287,13 @@ def test_an_exported_run_is_a_checkpoint(
 
     engine = Engine.load(target, device="cpu")
     assert engine.runtime.checkpoint.dialect == DIALECT
-    stored = dict(trainer.model.named_parameters())
+    stored = dict(trainer.average.module.named_parameters())
     for name, weight in engine.runtime.checkpoint.model.named_parameters():
         assert torch.equal(weight, stored[name].bfloat16().float()), name
-    case = next(cases("shipped tools"))
-    decision = evaluation.decide(engine, case)
+    session = engine.session()
+    session.extend_sync({"role": "user", "content": "what time is it"})
+    decision = session.decide_sync({"clock": {"type": "object", "properties": {}}})
     assert sum(decision.choice.values()) == pytest.approx(1)
-
-
-@pytest.mark.usefixtures("ticking")
-def test_a_run_that_never_wrote_its_recipe_is_exported(tmp_path: Path) -> None:
-    Trainer(tmp_path / "run", RECIPE).save()
-    path = tmp_path / "run" / "state.pt"
-    state = torch.load(path, weights_only=True)
-    del state["recipe"]
-    torch.save(state, path)
-    export(tmp_path / "run", tmp_path / "target")
-    assert json.loads((tmp_path / "target" / "training.json").read_text())["recipe"] is None
 
 
 def test_a_folder_without_a_run_is_not_exported(tmp_path: Path) -> None:
@@ -251,71 +302,47 @@ def test_a_folder_without_a_run_is_not_exported(tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
 
 
-# measuring
+# recipes
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """An engine over an untrained checkpoint with a tokenizer as training makes it."""
-    folder = tmp_path_factory.mktemp("untrained")
-    texts = (json.dumps([one.tools, one.messages]) for one in islice(corpus(10), 300))
-    tokenizer = train_tokenizer(texts, vocabulary=640)
-    config = small_config(
-        vocabulary=len(tokenizer), hidden=32, layers=2, heads=2, key_value_heads=1, feed_forward=48
-    )
-    model = build_model(config)
-    save_tiny_checkpoint(folder, model=model, tokenizer=tokenizer, dialect=DIALECT)
-    return Engine.load(folder, device="cpu")
+def test_the_recipes_of_the_package_are_read() -> None:
+    assert load_recipe("cpu").device == "cpu"
+    assert load_recipe("gpu").device == "cuda"
+    assert load_recipe("cpu", minutes=1).minutes == 1
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_evaluating_gives_shares(engine: Engine, name: str) -> None:
-    tally = evaluate(engine, name, count=4)
-    assert 4 <= sum(tally.total.values()) <= 12
-    assert all(0 <= tally.share(what) <= 1 for what in tally.total)
-    assert math.isnan(tally.share("never asked"))
+def test_a_recipe_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("minutes = 2\ncompile = true\n")
+    assert load_recipe(str(path), hidden=64) == Recipe(minutes=2, compile=True, hidden=64)
 
 
-def decided(name: str | None, value: Any) -> Decision:
-    """A decision for a call of `name`, or for an answer."""
-    about: Any = {"beliefs": None, "origin": None}
-    calls = () if name is None else (Call(name=name, arguments=value, **about),)
-    answer = value if name is None else None
-    return Decision(calls=calls, answer=answer, choice={}, batch="whole")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("hiddn = 3", r"mine.toml sets hiddn, which no recipe has"),
+        ('hidden = "wide"', r"mine.toml: hidden: Input should be a valid integer"),
+    ],
+)
+def test_a_faulty_recipe_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(EngineError, match=told):
+        load_recipe(str(path))
+    with pytest.raises(EngineError, match=r"no recipe 'tpu'; give one of cpu, gpu, or a TOML file"):
+        load_recipe("tpu")
 
 
-def test_a_model_that_is_always_right_is_always_right(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def oracle(_: Engine, case: Case, **options: Any) -> Decision:
-        if not case.expected.get("tool_calls"):
-            return decided(None, case.expected["content"])
-        call = case.expected["tool_calls"][0]["function"]
-        return decided(call["name"], call["arguments"])
+@pytest.mark.usefixtures("ticking")
+def test_the_command_line_changes_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Recipe] = []
 
-    monkeypatch.setattr(evaluation, "decide", oracle)
-    tally = evaluate(engine, "shipped tools", count=200)
-    assert set(tally.total) >= {"tool chosen", "whole call exact", "no tool: recognised"}
-    assert {tally.share(what) for what in tally.total} == {1.0}
+    class Recording:
+        def __init__(self, folder: Path, recipe: Recipe) -> None:
+            seen.append(recipe)
 
+        def run(self) -> None: ...
 
-def test_a_wrong_call_counts_as_such(engine: Engine) -> None:
-    case = next(case for case in cases("shipped tools") if case.expected.get("tool_calls"))
-    call = case.expected["tool_calls"][0]["function"]
-    tally = Tally()
-    for chosen, value in (
-        (call["name"], {"wrong": 1}),
-        (None, "no"),
-        ("another", call["arguments"]),
-    ):
-        evaluation.judge(case, decided(chosen, value), tally)
-    assert tally.total["tool chosen"] == 3
-    assert tally.right["tool chosen"] == 1
-    assert tally.share("whole call exact") == tally.share("arguments exact, tool right") == 0
-
-
-def test_samples_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["samples", "-n", "60", "--held"])
-    shown = capsys.readouterr().out
-    assert shown.count("\n\n") == 60
-    assert all(word in shown for word in ("tool ", "user ", "assistant ", "fill "))
+    monkeypatch.setattr(training, "Trainer", Recording)
+    main(["train", "cpu", str(tmp_path), "--minutes", "7", "--no-compile", "--hidden", "64"])
+    assert seen == [replace(load_recipe("cpu"), minutes=7, compile=False, hidden=64)]

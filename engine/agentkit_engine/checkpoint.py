@@ -1,20 +1,20 @@
 """Checkpoints: from a name to a model, its tokenizer and its dialect, or to a clear error.
 
 Knows folders, the hub, and what checkpoints of DiffusionGemma and of masked language models consist
-of. Must not know prompts, templates or denoising. No code that lies in a checkpoint is run unless
-the caller consents.
+of. What is fine-tuned is a checkpoint like others, or an adapter over one. Must not know prompts,
+templates or denoising. No code that lies in a checkpoint is run unless the caller consents.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -30,14 +30,17 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 from transformers.utils.import_utils import is_accelerate_available
 
+from agentkit_engine.adapter import apply_adapter, read_adapter, require_peft
 from agentkit_engine.dialect import Dialect, DialectTokens
 from agentkit_engine.errors import CheckpointError, EngineError
+from agentkit_engine.finetuned import ADAPTER_CONFIG, base_of, is_adapter, restore, unwrapped
 
 EMBEDDED = "embedded"
 ARCHITECTURE = "DiffusionGemmaForBlockDiffusion"
 
 _MODEL_TYPE = "diffusion_gemma"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_CONFIG = "config.json"
 # What a checkpoint consists of; other formats of the same weights and sub-folders are left alone.
 _FILES = ["*.json", "*.jinja", "*.safetensors"]
 _CODE = ["*.py"]
@@ -64,6 +67,7 @@ class Checkpoint:
 
     Attributes:
         name: as it was asked for.
+        adapter: the folder of the adapter that is on the model, if there is one.
         model: in evaluation mode, without gradients, on its device.
         tokenizer: a fast one, its chat template included.
         dialect: how the checkpoint writes.
@@ -75,11 +79,14 @@ class Checkpoint:
     tokenizer: PreTrainedTokenizerBase
     dialect: Dialect
     tokens: DialectTokens
+    adapter: Path | None = None
 
 
 def load_checkpoint(
     name: str | Path = EMBEDDED,
     *,
+    adapter: str | Path | None = None,
+    merge_adapter: bool = True,
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
     revision: str | None = None,
@@ -89,7 +96,11 @@ def load_checkpoint(
 
     Args:
         name: "embedded" (comes with the package, needs no network), a folder, or a hub id such as
-            "google/diffusiongemma-26B-A4B-it".
+            "google/diffusiongemma-26B-A4B-it". The name of an adapter stands for the model it was
+            trained on, and the adapter.
+        adapter: a LoRA as peft saves it, of a DiffusionGemma: a folder or a hub id. Its
+            agentkit.json and its tokenizer take the place of the checkpoint's.
+        merge_adapter: into the weights; otherwise it is computed beside them, and slower.
         device: "auto" takes the first CUDA device if there is one, else the CPU.
         dtype: of the weights; by default float32 on the CPU and bfloat16 elsewhere.
         revision: branch, tag or commit of a hub id.
@@ -102,20 +113,31 @@ def load_checkpoint(
         EngineError: the device does not exist here.
     """
     place = _device(device)
+    asked = name
+    name, revision, added = _with_adapter(name, revision, adapter)
     folder, kind = _folder(name, revision, consent=trust_remote_code)
-    with _blaming("tokenizer", name):
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=trust_remote_code
-        )
-    if not tokenizer.is_fast:
-        raise CheckpointError(f"checkpoint {str(name)!r} has no fast tokenizer (tokenizer.json)")
-    dialect = _dialect(folder, kind, tokenizer)
+    if added is not None and kind.masked:
+        raise CheckpointError(f"checkpoint {str(name)!r} is no {ARCHITECTURE}: it takes no adapter")
+    tokenizer = _tokenizer(folder, added, name, consent=trust_remote_code)
+    dialect = _dialect(folder, added, kind, tokenizer)
     tokens = dialect.resolve(tokenizer)
+    learned = None if added is None else read_adapter(added)  # before what is large is read
     with _blaming("model", name), _progress(shown=name != EMBEDDED):
         model, report = _load_model(folder, kind, place, dtype)
-    if report["missing_keys"]:
+    missing = report["missing_keys"] if kind.masked else restore(model, report["missing_keys"])
+    _check(asked, missing, tokenizer, model)
+    if learned is not None:
+        apply_adapter(model, learned, merge=merge_adapter)
+    return Checkpoint(str(asked), model, tokenizer, dialect, tokens, added)
+
+
+def _check(
+    name: str | Path, missing: Collection[str], tokenizer: PreTrainedTokenizerBase, model: Any
+) -> None:
+    """Raises CheckpointError where weights are missing, or the tokenizer is of another model."""
+    if missing:
         raise CheckpointError(
-            f"checkpoint {str(name)!r} lacks the weights {sorted(report['missing_keys'])}; "
+            f"checkpoint {str(name)!r} lacks the weights {sorted(missing)}; "
             "save it anew from a whole model"
         )
     vocabulary = int(getattr(model.config, "text_config", model.config).vocab_size)
@@ -124,7 +146,6 @@ def load_checkpoint(
             f"checkpoint {str(name)!r} has a tokenizer of {len(tokenizer)} tokens, but a model "
             f"of only {vocabulary}; they do not belong together"
         )
-    return Checkpoint(str(name), model, tokenizer, dialect, tokens)
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -163,20 +184,57 @@ def _load_model(
     return model.eval().requires_grad_(False), report
 
 
+def _with_adapter(
+    name: str | Path, revision: str | None, adapter: str | Path | None
+) -> tuple[str | Path, str | None, Path | None]:
+    """The model's name and revision, and the folder of the adapter asked for with either name."""
+    lone = _adapter_folder(name, revision) if name != EMBEDDED else None
+    if adapter is None and lone is None:
+        return name, revision, None
+    require_peft()  # before anything large is fetched
+    if adapter is None and lone is not None:
+        return base_of(lone), None, lone
+    if lone is not None:
+        raise CheckpointError(
+            f"{str(name)!r} is an adapter itself, and takes no other; name the model: "
+            f"Engine.load({base_of(lone)!r}, adapter={str(adapter)!r})"
+        )
+    found = _adapter_folder(str(adapter), None)
+    if found is None:
+        raise CheckpointError(
+            f"{str(adapter)!r} is no adapter: it has no {ADAPTER_CONFIG}; if it is a folder of a "
+            "whole model, load it by itself"
+        )
+    return name, revision, found
+
+
+def _adapter_folder(name: str | Path, revision: str | None) -> Path | None:
+    """The folder of an adapter of this name; None where the name is that of something else."""
+    if Path(name).expanduser().is_dir():
+        folder = unwrapped(Path(name).expanduser())
+    elif isinstance(name, str) and _HUB_ID.fullmatch(name):
+        folder = _fetch(name, revision, [_CONFIG, ADAPTER_CONFIG])
+        if (folder / ADAPTER_CONFIG).is_file():
+            folder = _fetch(name, revision, _FILES)
+    else:
+        return None
+    return folder if is_adapter(folder) else None
+
+
 def _folder(name: str | Path, revision: str | None, *, consent: bool) -> tuple[Path, _Kind]:
     """The folder with the whole checkpoint, and of what kind it is."""
     if name == EMBEDDED:
         folder = Path(str(files("agentkit_engine").joinpath("checkpoints", EMBEDDED)))
-        if not (folder / "config.json").is_file():
+        if not (folder / _CONFIG).is_file():
             raise CheckpointError(
                 f"this installation lacks the embedded checkpoint ({folder}); install the package "
                 "anew, or name another checkpoint"
             )
     elif Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser()
+        folder = unwrapped(Path(name).expanduser())
     elif isinstance(name, str) and _HUB_ID.fullmatch(name):
         # the small file first: a wrong architecture is told before its weights are fetched
-        kind = _kind(_fetch(name, revision, ["config.json"]), name, consent=consent)
+        kind = _kind(_fetch(name, revision, [_CONFIG]), name, consent=consent)
         folder = _fetch(name, revision, _FILES + _CODE if kind.own_code else _FILES)
     else:
         raise CheckpointError(
@@ -201,7 +259,7 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
 
 def _kind(folder: Path, name: str | Path, *, consent: bool) -> _Kind:
     """What a checkpoint is by its config.json, or an error that says why it can't be run."""
-    path = folder / "config.json"
+    path = folder / _CONFIG
     if not path.is_file():
         raise CheckpointError(f"checkpoint {str(name)!r} has no config.json in {str(folder)!r}")
     with _blaming("config.json", name):
@@ -232,13 +290,37 @@ def _kind(folder: Path, name: str | Path, *, consent: bool) -> _Kind:
     )
 
 
-def _dialect(folder: Path, kind: _Kind, tokenizer: PreTrainedTokenizerBase) -> Dialect:
-    path = folder / "agentkit.json"
-    if path.is_file():
-        return Dialect.from_json(path.read_bytes())
+def _tokenizer(
+    folder: Path, adapter: Path | None, name: str | Path, *, consent: bool
+) -> PreTrainedTokenizerBase:
+    """The adapter's tokenizer if it has one, else the checkpoint's."""
+
+    def load(place: Path) -> Any:
+        with _blaming("tokenizer", name):
+            found: Any = AutoTokenizer  # not annotated
+            return found.from_pretrained(place, local_files_only=True, trust_remote_code=consent)
+
+    if adapter is not None and (adapter / "tokenizer.json").is_file():
+        tokenizer = load(adapter)
+        if not tokenizer.chat_template:
+            tokenizer.chat_template = load(folder).chat_template
+    else:
+        tokenizer = load(folder)
+    if not tokenizer.is_fast:
+        raise CheckpointError(f"checkpoint {str(name)!r} has no fast tokenizer (tokenizer.json)")
+    return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def _dialect(
+    folder: Path, adapter: Path | None, kind: _Kind, tokenizer: PreTrainedTokenizerBase
+) -> Dialect:
+    for place in filter(None, (adapter, folder)):
+        path = place / "agentkit.json"
+        if path.is_file():
+            return Dialect.from_json(path.read_bytes())
     if not kind.masked:
         return Dialect()
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = json.loads((folder / _CONFIG).read_text("utf-8"))
     return Dialect.of_masked(
         tokenizer, mask=config.get("mask_token_id"), shift=config.get("model_type") in _SHIFTED
     )

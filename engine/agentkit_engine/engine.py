@@ -41,6 +41,8 @@ class Engine:
         cls,
         name: str | Path = EMBEDDED,
         *,
+        adapter: str | Path | None = None,
+        merge_adapter: bool = True,
         device: str = "auto",
         memory: int | None = None,
         queue: int = 256,
@@ -49,15 +51,25 @@ class Engine:
         """Loads a checkpoint: "embedded", a folder, or a hub id.
 
         Args:
+            name: the model, or an adapter alone, which says itself what model it is for.
+            adapter: a LoRA to put onto the model: a folder as peft saves it, or a hub id. Its
+                agentkit.json and its tokenizer take the place of the checkpoint's.
+            merge_adapter: into the weights; otherwise it is computed beside them, and slower.
             device: "auto" takes the first CUDA device if there is one, else the CPU.
             memory, queue: see `Engine`.
             trust_remote_code: your consent to run code that comes with the checkpoint.
 
         Raises:
             CheckpointError: there is no such checkpoint, or it is of another architecture, or it
-                needs code of its own and your consent.
+                needs code of its own and your consent, or an adapter does not fit it.
         """
-        checkpoint = load_checkpoint(name, device=device, trust_remote_code=trust_remote_code)
+        checkpoint = load_checkpoint(
+            name,
+            adapter=adapter,
+            merge_adapter=merge_adapter,
+            device=device,
+            trust_remote_code=trust_remote_code,
+        )
         return cls(checkpoint, memory=memory, queue=queue)
 
     @property

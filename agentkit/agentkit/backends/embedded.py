@@ -35,11 +35,13 @@ class EmbeddedBackend:
 
     Args:
         checkpoint: "embedded", a folder, or a hub id.
+        adapter: a LoRA to put onto the checkpoint, a folder or a hub id.
         device: "auto" takes the first CUDA device if there is one, else the CPU.
         options: of every decision, see `agentkit_engine.DecidingOptions`; `steps` is the agent's.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it is of another architecture.
+        CheckpointError: there is no such checkpoint, it is of another architecture, or the adapter
+            does not fit it.
     """
 
     capabilities = Capabilities(guaranteed=True, drafts=True, refill=False, fork=True)
@@ -48,10 +50,11 @@ class EmbeddedBackend:
         self,
         checkpoint: str | Path = "embedded",
         *,
+        adapter: str | Path | None = None,
         device: str = "auto",
         **options: Unpack[DecidingOptions],
     ) -> None:
-        self.engine = Engine.load(checkpoint, device=device)
+        self.engine = Engine.load(checkpoint, adapter=adapter, device=device)
         self._options = options
 
     async def open(self, *, instructions: str, tools: Sequence[ToolSpec]) -> EmbeddedConversation:

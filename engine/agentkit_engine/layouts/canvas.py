@@ -90,6 +90,23 @@ def lay_out(
     return Canvas((*tokens, *closing), tuple(slots))
 
 
+def lay_out_choice(
+    options: Sequence[Sequence[int]], *, opening: Sequence[int], filler: int, calls: int = 1
+) -> tuple[list[tuple[int, ...]], list[int], int]:
+    """Where the names of calls stand: behind an opening each, in slots of one width.
+
+    Args:
+        options: the names' tokens, and whatever stands for none of them.
+
+    Returns:
+        The options, padded to the slot; where each of the `calls` slots starts; all their width.
+    """
+    width = max(map(len, options))
+    padded = [(*option, *[filler] * (width - len(option))) for option in options]
+    one = len(opening) + width
+    return padded, [len(opening) + number * one for number in range(calls)], calls * one
+
+
 def slot_width(hole: Hole, *, syntax: Syntax, encode: Encode, string_width: int) -> int:
     """How many tokens a slot gets by its schema: exact for enumerations, typical for free values.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from agentkit_engine.errors import CanvasTooShort, TemplateError, UnsatisfiableSchema
 from agentkit_engine.grammar import TokenAutomaton, compile_schema
-from agentkit_engine.layouts.canvas import Canvas, Slot, lay_out
+from agentkit_engine.layouts.canvas import Canvas, Slot, lay_out, lay_out_choice
 from agentkit_engine.layouts.excluding import OTHER, excluding
 from agentkit_engine.layouts.forms import Choice, Form, Region, Writing, gate
 from agentkit_engine.layouts.infilling import Hollow, infilling
@@ -94,11 +94,12 @@ class Slots:
         """Slots for the names of calls, where the marker of absence says there is no more."""
         opening = self._writing.tokens.call_open
         written = [self._writing.encode(name.encode()) for name in names] + [[self._absent]]
-        width = max(map(len, written))
-        padded = tuple((*option, *[self._filler] * (width - len(option))) for option in written)
-        starts = [len(opening) + k * (len(opening) + width) for k in range(calls)]
-        options = tuple(Choice(start, start + width, padded) for start in starts)
-        return Form("", (*opening, *[None] * width) * calls, options, lambda row: None)
+        padded, starts, _ = lay_out_choice(
+            written, opening=opening, filler=self._filler, calls=calls
+        )
+        slots = len(padded[0])
+        options = tuple(Choice(start, start + slots, tuple(padded)) for start in starts)
+        return Form("", (*opening, *[None] * slots) * calls, options, lambda row: None)
 
     def _schema(
         self,

@@ -1,13 +1,14 @@
 """A small DiffusionGemma that can be trained from scratch, and its fused training pass.
 
 `build_model` gives the real transformers class with an initialisation that trains at small size.
-`FusedPass` computes the same function as the class, with the causal encoder and several canvases in
-one sequence: one pass a step instead of one a canvas. A test holds the two equal. Must not know
+`FusedPass` computes the same function as the class, with the causal encoder of several
+conversations and all their canvases in one pass. A test holds the two equal. Must not know
 what is on the canvases.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -36,9 +37,32 @@ _VISION = {
 _FROZEN = ("vision", "expert", "router", "layernorm_2")
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A batch as the fused pass sees it: G trunks of E positions, R rows of L positions.
+
+    A row holds the own parts of one scene's conversations, and their canvases.
+
+    Attributes:
+        trunk: [G, E] int64, padded behind.
+        group: [R] int64, the trunk of each row.
+        tokens: [R, L] int64.
+        canvas: [R, L] bool, which positions are on a canvas; the encoder reads the others.
+        positions: [R, L] int64, places in their conversation.
+        mask: [R, 1, L, E + L] bool, True where a position (of the row) may look.
+    """
+
+    trunk: Tensor
+    group: Tensor
+    tokens: Tensor
+    canvas: Tensor
+    positions: Tensor
+    mask: Tensor
+
+
 def small_config(
     *, vocabulary: int, hidden: int = 192, layers: int = 6, heads: int = 6,
-    key_value_heads: int = 3, head_dim: int = 32, feed_forward: int = 512, canvas: int = 128,
+    key_value_heads: int = 3, head_dim: int = 32, feed_forward: int = 512, canvas: int = 256,
     context: int = 2048,
 ) -> DiffusionGemmaConfig:  # fmt: skip
     """A dense text-only configuration; sliding layers see the whole context."""
@@ -103,89 +127,180 @@ def freeze(model: DiffusionGemmaForBlockDiffusion) -> None:
         parameter.requires_grad_(not any(part in name for part in _FROZEN))
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a layer must know besides hidden states; pairs are for the trunk and for the rows."""
+
+    rotations: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+    seen: tuple[Tensor, Tensor]
+    group: Tensor
+    last: bool
+
+
 class FusedPass(nn.Module):
-    """Encoder tokens and canvases as one sequence through the shared stack (dense models only)."""
+    """Encoder tokens and canvases as one sequence through the shared stack (dense models only).
+
+    What conversations share (the trunk: tools and instructions) is computed once for all of them.
+    """
 
     def __init__(self, model: DiffusionGemmaForBlockDiffusion) -> None:
         super().__init__()
         self.model: Any = model  # its parts are of types that torch does not tell
         self.text = cast(DiffusionGemmaTextConfig, model.config.text_config)
         self._kinds = list(self.text.layer_types or ())
+        self._norm: Any = _rms
 
-    def forward(
-        self,
-        encoded: Tensor,
-        canvas: Tensor,
-        positions: Tensor,
-        mask: Tensor,
-        soft: Tensor | None = None,
-    ) -> Tensor:
-        """Hidden states of every position.
+    def compile_parts(self, *, whole: bool) -> None:
+        """Has the `whole` pass compiled, or only its norms: the rest gains nothing on a CPU."""
+        if whole:
+            self.forward = torch.compile(  # type: ignore[method-assign]
+                self.forward, dynamic=True
+            )
+        else:
+            compiler: Any = torch.compile  # not annotated
+            # once for each width and for each mode of gradients
+            torch._dynamo.config.recompile_limit = 64  # pyright: ignore[reportPrivateUsage]
+            flat = compiler(_rms, dynamic=True)
+
+            def norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
+                # all of one rank, so that it is compiled once
+                found: Tensor = flat(x.reshape(-1, x.shape[-1]), weight)
+                return found.view(x.shape)
+
+            self._norm = norm
+
+    def forward(self, seen: Seen, soft: Tensor | None = None) -> Tensor:
+        """Hidden states of every position of the rows.
 
         Args:
-            encoded: [B, E] int64, tokens the encoder reads.
-            canvas: [B, N] int64, the canvases one after the other.
-            positions: [B, E + N] int64.
-            mask: [B, 1, E + N, E + N] bool, True where a query (row) may look.
-            soft: [B, N, D] self-conditioning embeddings, none for zeros.
+            seen: the batch as the model sees it.
+            soft: [R, L, D] self-conditioning embeddings of canvas positions; none for zeros.
 
         Returns:
-            [B, E + N, D].
+            [R, L, D].
         """
         decoder, weight = self.model.model.decoder, self.model.lm_head.weight
         dtype = torch.bfloat16 if torch.is_autocast_enabled(weight.device.type) else weight.dtype
         scale = self.text.hidden_size**0.5
-        context = F.embedding(encoded, weight).to(dtype) * scale
-        block = F.embedding(canvas, weight).to(dtype) * scale
+        trunk = F.embedding(seen.trunk, weight).to(dtype) * scale
+        rows = F.embedding(seen.tokens, weight).to(dtype) * scale
+        block = rows
         if soft is not None:
             conditioner = decoder.self_conditioning
-            signal = _rms(soft.to(dtype), conditioner.pre_norm.weight)
+            signal = self._norm(soft.to(dtype), conditioner.pre_norm.weight)
             gate = F.gelu(conditioner.gate_proj(signal), approximate="tanh")
-            block = block + conditioner.down_proj(gate * conditioner.up_proj(signal))
-        hidden = torch.cat((context, _rms(block)), 1)
-        rotations = self._rotations(positions, dtype)
+            block = rows + conditioner.down_proj(gate * conditioner.up_proj(signal))
+        rows = torch.where(seen.canvas[..., None], self._norm(block), rows)
+        places = torch.arange(trunk.shape[1], device=trunk.device)[None]
+        rotations = {
+            kind: (self._rotation(kind, places, dtype), self._rotation(kind, seen.positions, dtype))
+            for kind in set(self._kinds)
+        }
+        length, last = trunk.shape[1], len(self._kinds) - 1
+        causal = torch.ones(length, length, dtype=torch.bool, device=trunk.device).tril()
+        heads = self.text.num_attention_heads, self.text.num_key_value_heads
+        biases = (
+            _bias(causal.expand(len(trunk), 1, -1, -1), dtype, *heads),
+            _bias(seen.mask, dtype, *heads),
+        )
         for index, layer in enumerate(decoder.layers):
-            hidden = self._layer(layer, hidden, rotations[self._kinds[index]], mask)
-        return _rms(hidden, decoder.norm.weight)
+            about = _About(rotations[self._kinds[index]], biases, seen.group, index == last)
+            trunk, rows = self._layer(layer, trunk, rows, about)
+        return self._norm(rows, decoder.norm.weight)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V] float32, softly capped as the class does."""
         cap = self.text.final_logit_softcapping
         return torch.tanh(F.linear(hidden, self.model.lm_head.weight).float() / cap) * cap
 
-    def _rotations(self, positions: Tensor, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
+    def _rotation(self, kind: str, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         rotary = self.model.model.decoder.rotary_emb
-        found: dict[str, tuple[Tensor, Tensor]] = {}
-        for kind in set(self._kinds):
-            angles = positions[..., None].float() * getattr(rotary, f"{kind}_inv_freq").float()
-            angles = torch.cat((angles, angles), -1)[:, None]
-            found[kind] = angles.cos().to(dtype), angles.sin().to(dtype)
-        return found
+        angles = positions[..., None].float() * getattr(rotary, f"{kind}_inv_freq").float()
+        angles = torch.cat((angles, angles), -1)[:, None]
+        return angles.cos().to(dtype), angles.sin().to(dtype)
 
     def _layer(
-        self, layer: Any, hidden: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor
-    ) -> Tensor:
-        attention = layer.self_attn
-        batch, length, _ = hidden.shape
+        self, layer: Any, trunk: Tensor, rows: Tensor, about: _About
+    ) -> tuple[Tensor, Tensor]:
+        norm, attention = layer.input_layernorm.weight, layer.self_attn
+        for_trunk, for_rows = about.rotations
+        query, keys, values = self._heads(attention, self._norm(rows, norm), for_rows)
+        trunk_query, *known = self._heads(attention, self._norm(trunk, norm), for_trunk)
+        keys, values = (
+            torch.cat((shared[about.group], own), 2)
+            for shared, own in zip(known, (keys, values), strict=True)
+        )
+        rows = self._rest(layer, rows, _attend(query, keys, values, about.seen[1]))
+        if about.last:  # of the last layer, rows need what the trunk shows, and nobody the trunk
+            return trunk, rows
+        mixed = _attend(trunk_query, known[0], known[1], about.seen[0])
+        return self._rest(layer, trunk, mixed), rows
 
-        def heads(x: Tensor) -> Tensor:
-            return x.view(batch, length, -1, attention.head_dim).transpose(1, 2)
+    def _heads(
+        self, attention: Any, x: Tensor, rotation: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values: [B, heads, T, head dimension]."""
+        batch, length, _ = x.shape
 
-        x = _rms(hidden, layer.input_layernorm.weight)
+        def heads(y: Tensor) -> Tensor:
+            return y.view(batch, length, -1, attention.head_dim).transpose(1, 2)
+
         keys = heads(attention.k_proj(x))
         # full-attention layers have no value projection: values are the keys
-        values = _rms(heads(attention.v_proj(x)) if attention.v_proj is not None else keys)
-        query = _rotate(_rms(heads(attention.q_proj(x)), attention.q_norm.weight), rotation)
-        keys = _rotate(_rms(keys, attention.k_norm.weight), rotation)
-        groups = query.shape[1] // keys.shape[1]
-        keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
-        mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
-        mixed = attention.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
-        hidden = hidden + _rms(mixed, layer.post_attention_layernorm.weight)
-        x, mlp = _rms(hidden, layer.pre_feedforward_layernorm.weight), layer.mlp
+        values = self._norm(heads(attention.v_proj(x)) if attention.v_proj is not None else keys)
+        query = _rotate(self._norm(heads(attention.q_proj(x)), attention.q_norm.weight), rotation)
+        return query, _rotate(self._norm(keys, attention.k_norm.weight), rotation), values
+
+    def _rest(self, layer: Any, hidden: Tensor, mixed: Tensor) -> Tensor:
+        """What a layer does with what its attention gathered."""
+        batch, length, _ = hidden.shape
+        mixed = layer.self_attn.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
+        hidden = hidden + self._norm(mixed, layer.post_attention_layernorm.weight)
+        x, mlp = self._norm(hidden, layer.pre_feedforward_layernorm.weight), layer.mlp
         x = mlp.down_proj(F.gelu(mlp.gate_proj(x), approximate="tanh") * mlp.up_proj(x))
-        x = _rms(x, layer.post_feedforward_layernorm_1.weight)
-        return hidden + _rms(x, layer.post_feedforward_layernorm.weight)
+        x = self._norm(x, layer.post_feedforward_layernorm_1.weight)
+        return hidden + self._norm(x, layer.post_feedforward_layernorm.weight)
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
+    """Attention with the scale of the class, several query heads to a head of keys.
+
+    Args:
+        query: [B, H, L, K].
+        keys, values: [B, heads of keys, E, K].
+        seen: as `_bias` gives it.
+
+    Returns:
+        [B, H, L, K].
+    """
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(
+            query, keys, values, attn_mask=seen, scale=1.0, enable_gqa=True
+        )
+    # torch's fused attention takes twice as long on a CPU as the plain products in bfloat16
+    batch, shared, length, size = keys.shape
+    grouped = query.reshape(batch * shared, -1, size)
+    weights = torch.baddbmm(seen, grouped, keys.reshape(-1, length, size).transpose(1, 2))
+    mixed = weights.softmax(-1) @ values.reshape(-1, length, size)
+    return mixed.view(query.shape)
+
+
+def _bias(mask: Tensor, dtype: torch.dtype, heads: int, shared: int) -> Tensor:
+    """What is added to the products of queries and keys so that only what may be seen counts.
+
+    Args:
+        mask: [B, 1, L, E] bool.
+        heads: query heads.
+        shared: heads of keys.
+
+    Returns:
+        [B * shared, heads / shared * L, E] on a CPU; elsewhere the mask itself.
+    """
+    if mask.device.type != "cpu":
+        return mask
+    found = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, float("-inf"))
+    batch, _, length, width = mask.shape
+    return found.expand(batch, heads, length, width).reshape(batch * shared, -1, width)
 
 
 def _rms(x: Tensor, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:

@@ -14,6 +14,8 @@ from typing import Any, cast
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from agentkit_engine.dialect import Dialect
+
 PAD, END, BOS, FILLER, MASK, ABSENT, UNKNOWN = (
     "<pad>", "<turn|>", "<bos>", "<|fill|>", "<|mask|>", "<|none|>", "<unk>",
 )  # fmt: skip
@@ -21,6 +23,18 @@ SPECIAL = [
     PAD, END, BOS, FILLER, MASK, ABSENT, UNKNOWN, "<|turn>", "<|tool>", "<tool|>",
     "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>',
 ]  # fmt: skip
+# how the embedded checkpoint writes
+DIALECT = Dialect(
+    layouts=("slots", "float"),
+    start="mask",
+    filler=FILLER,
+    absent=ABSENT,
+    mask=MASK,
+    pad=FILLER,
+    answer_width=64,
+    string_width=24,
+    spoken=("call", "answer"),
+)
 # one word part: Weather, weather, URL; anything that is no letter stands alone
 _PARTS = r"\p{Lu}?\p{Ll}+|\p{Lu}+(?!\p{Ll})|\p{L}|\P{L}"
 

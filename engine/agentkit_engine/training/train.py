@@ -1,4 +1,4 @@
-"""Trains the embedded checkpoint from nothing, on a corpus made as it goes; resumes where it was.
+"""Trains a checkpoint from nothing, on a corpus made as it goes; resumes where it was.
 
 Knows optimisers, the clock and the files of a training folder. Must not know how a loss is made.
 """
@@ -8,66 +8,36 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import DiffusionGemmaForBlockDiffusion, PreTrainedTokenizerFast
 
-from agentkit_engine.dialect import Dialect
-from agentkit_engine.training.corpus.conversations import Conversation, corpus
+from agentkit_engine.errors import CheckpointError
+from agentkit_engine.training.corpus.conversations import Conversation
+from agentkit_engine.training.corpus.scenes import corpus
+from agentkit_engine.training.feed import batches
 from agentkit_engine.training.model import FusedPass, build_model, freeze, small_config
-from agentkit_engine.training.objective import Batch, Canvases, Example, Losses, collate, losses
-from agentkit_engine.training.tokenizer import ABSENT, FILLER, MASK, train_tokenizer
+from agentkit_engine.training.objective import Batch, Losses, losses
+from agentkit_engine.training.recipe import Recipe
+from agentkit_engine.training.tokenizer import DIALECT, train_tokenizer
 
-_POOL = 16  # batches made at a time, so that examples of like length go together
-_REPORT_EVERY = 25  # steps
-_SAVE_EVERY = 240.0  # seconds
+_REPORT_EVERY = 10  # steps
+_SAVE_EVERY = 300.0  # seconds
 _WARM_UP = 100  # steps
-_DECAY_FROM = 0.45  # share of the time after which the learning rate falls to nothing
-_LONGEST = 420  # tokens of an encoded conversation
-_TEXTS = 20_000  # conversations that the tokenizer learns from
-
-DIALECT = Dialect(
-    layouts=("slots", "float"),
-    start="mask",
-    filler=FILLER,
-    absent=ABSENT,
-    mask=MASK,
-    pad=FILLER,
-    answer_width=64,
-    spoken=("call", "answer"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """Everything a training run depends on; the defaults are those of the embedded checkpoint.
-
-    Attributes:
-        minutes: how long to train; the learning rate follows this clock.
-        batch: conversations a step.
-        condition_share: how many steps run a self-conditioning pass first.
-        mask_share: how many canvases are corrupted with the mask token.
-    """
-
-    minutes: float = 108.0
-    batch: int = 8
-    learning_rate: float = 2e-3
-    vocabulary: int = 2560
-    hidden: int = 192
-    layers: int = 4
-    heads: int = 4
-    key_value_heads: int = 2
-    feed_forward: int = 512
-    condition_share: float = 0.15
-    mask_share: float = 0.75
-    seed: int = 0
+_TEXTS = 4_000  # scenes that the tokenizer learns from
+# at most so many tools are declared from a share of the time on
+_CURRICULUM = ((0.0, 2), (0.03, 5), (0.1, 12))
+# of a recipe, what may change when a run is taken up
+_FREE = ("minutes", "device", "compile", "threads", "workers", "decay_from", "learning_rate")
 
 
 @dataclass(slots=True)
@@ -81,16 +51,27 @@ class Progress:
 
 
 class Trainer:
-    """One run in one folder: weights, tokenizer, dialect, optimiser state and log."""
+    """One run in one folder: weights, tokenizer, dialect, optimiser state and log.
 
-    def __init__(self, folder: Path, recipe: Recipe, *, device: str = "cpu") -> None:
-        self.folder, self.recipe, self.device = folder, recipe, device
+    Raises:
+        CheckpointError: the folder holds a run of another recipe.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder, self.recipe, self.device = folder, recipe, recipe.device
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
         folder.mkdir(parents=True, exist_ok=True)
+        self._check()
         self.tokenizer = self._tokenizer()
-        self.canvases = Canvases(self.tokenizer, DIALECT)
         self.progress = Progress()
         self.model = self._model()
-        self.fused = FusedPass(self.model)
+        self.average = AveragedModel(
+            self.model, multi_avg_fn=partial(_averaged, recipe.average), use_buffers=False
+        )
+        self.fused: Any = FusedPass(self.model)
+        if recipe.compile:
+            self.fused.compile_parts(whole=recipe.device != "cpu")
         self.optimizers = _optimizers(self.model, recipe.learning_rate)
         self._restore()
 
@@ -102,18 +83,25 @@ class Trainer:
         started = time.monotonic()
         recent: list[Losses] = []
         try:
-            for batch in self._batches(random):
-                condition = random.random() < self.recipe.condition_share
-                recent.append(self._step(batch, condition=condition))
-                self.progress.seconds = before + time.monotonic() - started
-                if self.progress.step % _REPORT_EVERY == 0:
-                    self._report(recent)
-                    recent = []
-                if self.progress.seconds - before - saved > _SAVE_EVERY:
-                    saved = self.progress.seconds - before
-                    self.save()
-                if self.share >= 1:
-                    break
+            while self.share < 1:
+                stage = self._most_tools()
+                feed = batches(
+                    self.tokenizer, self.recipe, first=self.progress.pool + 1, most_tools=stage
+                )
+                while True:
+                    numbered = list(islice(feed, self.recipe.passes))
+                    condition = random.random() < self.recipe.condition_share
+                    recent += self._step([batch for _, batch in numbered], condition=condition)
+                    self.progress.pool = max(self.progress.pool, *(pool for pool, _ in numbered))
+                    self.progress.seconds = before + time.monotonic() - started
+                    if self.progress.step % _REPORT_EVERY == 0:
+                        self._report(recent)
+                        recent = []
+                    if self.progress.seconds - before - saved > _SAVE_EVERY:
+                        saved = self.progress.seconds - before
+                        self.save()
+                    if self.share >= 1 or self._most_tools() != stage:
+                        break
         finally:  # also when interrupted: nothing learned is lost
             self.save()
 
@@ -123,10 +111,16 @@ class Trainer:
         return self.progress.seconds / (self.recipe.minutes * 60)
 
     def save(self) -> None:
-        """Writes weights and state aside, then puts them in the place of the last ones."""
+        """Writes weights and state aside, then puts them in the place of the last ones.
+
+        The folder's model is the moving average, so it can be measured and exported at any time.
+        """
         aside = self.folder / "partial"
-        self.model.save_pretrained(aside)
+        averaged: Any = self.average.module
+        averaged.save_pretrained(aside)
         state = {
+            "model": self.model.state_dict(),
+            "averaged": int(self.average.n_averaged),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "progress": asdict(self.progress),
             "recipe": asdict(self.recipe),
@@ -136,52 +130,35 @@ class Trainer:
             path.replace(self.folder / path.name)
         aside.rmdir()
 
-    def _step(self, batch: Batch, *, condition: bool) -> Losses:
+    def _step(self, parts: Sequence[Batch], *, condition: bool) -> list[Losses]:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rate()
-        batch = batch.to(self.device)
-        found = losses(self.fused, batch, condition=condition, autocast=self._autocast)
-        found.total.backward()
+        made: list[Losses] = []
+        for part in parts:
+            batch = part.to(self.device)
+            found = losses(self.fused, batch, condition=condition, autocast=self._autocast)
+            (found.total / len(parts)).backward()
+            made.append(found)
+            self.progress.tokens += batch.tokens
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.model)
         self.progress.step += 1
-        self.progress.tokens += batch.tokens
-        return found
+        return made
 
     def _learning_rate(self) -> float:
         warm = min(1.0, (self.progress.step + 1) / _WARM_UP)
-        decay = min(1.0, (1 - self.share) / (1 - _DECAY_FROM))
+        decay = min(1.0, (1 - self.share) / (1 - self.recipe.decay_from))
         return self.recipe.learning_rate * warm * max(0.01, decay)
+
+    def _most_tools(self) -> int:
+        return [most for since, most in _CURRICULUM if self.share >= since][-1]
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)
-
-    def _batches(self, random: Random) -> Iterator[Batch]:
-        size = self.recipe.batch
-        while True:
-            examples = self._pool()
-            groups = [examples[start : start + size] for start in range(0, len(examples), size)]
-            random.shuffle(groups)
-            for group in groups:
-                yield collate(
-                    group, self.canvases, vocabulary=len(self.tokenizer),
-                    mask_share=self.recipe.mask_share, random=random,
-                )  # fmt: skip
-
-    def _pool(self) -> list[Example]:
-        """The next examples, by length; more tools are declared as training goes on."""
-        most = 2 if self.share < 0.08 else 4 if self.share < 0.25 else 6
-        self.progress.pool += 1
-        random = Random(f"{self.recipe.seed}/pool/{self.progress.pool}")
-        made = (
-            self.canvases.example(conversation, random)
-            for conversation in corpus(random.getrandbits(48), most_tools=most)
-        )
-        fitting = (e for e in made if e.blocks and len(e.tokens) <= _LONGEST)
-        return sorted(islice(fitting, _POOL * self.recipe.batch), key=lambda e: e.size)
 
     def _report(self, recent: list[Losses]) -> None:
         p, n = self.progress, len(recent)
@@ -204,22 +181,37 @@ class Trainer:
             flush=True,
         )
 
+    def _check(self) -> None:
+        """A run goes on with the recipe that it began with."""
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        before = state.get("recipe") or {}  # the first runs did not write it down
+        now = asdict(self.recipe)
+        names = [field.name for field in fields(Recipe) if field.name not in _FREE]
+        changed = [
+            f"{name}: {before.get(name)} then, {now[name]} now"
+            for name in names
+            if before.get(name) != now[name]
+        ]
+        if changed:
+            told = ", ".join(changed)
+            raise CheckpointError(
+                f"{str(self.folder)!r} holds a run of another recipe ({told}); take another folder"
+            )
+
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         if (self.folder / "tokenizer.json").exists():
             return PreTrainedTokenizerFast.from_pretrained(self.folder)
-        texts = (_text(c) for c in islice(corpus(self.recipe.seed - 1), _TEXTS))
+        scenes = islice(corpus(f"{self.recipe.seed}/tokenizer"), _TEXTS)
+        texts = (_text(one) for scene in scenes for one in scene)
         tokenizer = train_tokenizer(texts, vocabulary=self.recipe.vocabulary)
         tokenizer.save_pretrained(self.folder)
         (self.folder / "agentkit.json").write_text(DIALECT.to_json())
         return tokenizer
 
     def _model(self) -> DiffusionGemmaForBlockDiffusion:
-        if (self.folder / "model.safetensors").exists():
-            stored: Any = DiffusionGemmaForBlockDiffusion.from_pretrained(
-                self.folder, dtype=torch.float32
-            )
-            freeze(stored)
-            return stored.to(self.device)
         recipe = self.recipe
         config = small_config(
             vocabulary=len(self.tokenizer),
@@ -227,6 +219,7 @@ class Trainer:
             layers=recipe.layers,
             heads=recipe.heads,
             key_value_heads=recipe.key_value_heads,
+            head_dim=recipe.head_dim,
             feed_forward=recipe.feed_forward,
         )
         made: Any = build_model(config, seed=recipe.seed)
@@ -237,9 +230,22 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True, map_location=self.device)
+        self.model.load_state_dict(state["model"])
         self.progress = Progress(**state["progress"])
+        averaged: Any = DiffusionGemmaForBlockDiffusion.from_pretrained(
+            self.folder, dtype=torch.float32
+        )
+        freeze(averaged)
+        self.average.module.load_state_dict(averaged.state_dict())
+        self.average.n_averaged.fill_(state["averaged"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def _averaged(most: float, kept: Any, new: Any, count: Any) -> None:
+    """Moves an average towards new weights; at first faster, so that it forgets where it began."""
+    past = min(most, (1 + float(count)) / (10 + float(count)))
+    get_ema_multi_avg_fn(past)(kept, new, count)
 
 
 def _text(conversation: Conversation) -> str:

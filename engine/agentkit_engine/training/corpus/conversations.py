@@ -1,52 +1,57 @@
-"""Conversations: declared tools, what the user says, and what the model should do at its turns.
+"""Conversations: what a user says, what the model does, what its tools return.
 
-Knows tasks and how people string them together. Must not know tokens or canvases.
+Each function is one way that a conversation goes. Knows tasks. Must not know which tools are
+declared together, nor tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from agentkit_engine.training.corpus import shipped, values, words
-from agentkit_engine.training.corpus.tasks import Task, finish, made_up_task
+from agentkit_engine.training.corpus.declaring import Declared
+from agentkit_engine.training.corpus.described import Tool
+from agentkit_engine.training.corpus.kinds import Said
+from agentkit_engine.training.corpus.tasks import Maker, Task
+from agentkit_engine.training.corpus.wording import polished
 
 NO_TOOL = "I have no tool for that."
-_SMALL_TALK = {
+_SMALL_TALK: Mapping[str, Sequence[str]] = {
     "Hello! How can I help?": (
         "hello", "hi", "hey there", "good morning", "hi there", "good evening", "hey",
+        "hello there", "good afternoon", "hi, are you there",
     ),
     "You are welcome.": (
         "thanks", "thank you", "many thanks", "great, thanks", "thanks a lot", "cheers",
+        "perfect, thank you", "that was helpful", "nice work", "thanks for your help",
     ),
     "Goodbye!": (
-        "bye", "goodbye", "see you", "good night", "see you later",
+        "bye", "goodbye", "see you", "good night", "see you later", "that is all, bye",
+        "I have to go", "until tomorrow",
     ),
     "I am fine, thank you.": (
-        "how are you", "how is it going", "are you ok", "how do you do",
+        "how are you", "how is it going", "are you ok", "how do you do", "how do you feel",
     ),
     "I am agentkit's small model.": (
-        "who are you", "what are you", "what is your name", "are you a robot",
+        "who are you", "what are you", "what is your name", "are you a robot", "who made you",
     ),
 }  # fmt: skip
 _IMPOSSIBLE = (
-    "write me a poem about {t}", "tell me a joke about {t}", "who won the {t} match",
-    "what is the capital of {c}", "paint a picture of a {a} {t}", "sing a song about {t}",
-    "why is the sky {a}", "how do I {v} a {t}", "order me a {a} pizza", "book a flight to {c}",
-    "drive me to {c}", "what do you think of {t}", "translate {t} to french",
-    "send an email to {p}", "turn on the light in the {t}", "what is the weather in {c}",
-    "play some music by {p}", "call {p}", "how old is {p}", "explain {t} to me", "buy {t} online",
-    "find a restaurant in {c}", "who is the mayor of {c}", "what is the meaning of life",
-    "open the {t} file",
+    "write me a poem about {}", "tell me a joke about {}", "paint a picture of {}",
+    "sing a song about {}", "what do you think of {}", "explain {} to me", "what is {}",
+    "why do people like {}", "do you know {}", "is {} any good", "tell me a story about {}",
+    "what is your opinion on {}", "who invented {}", "do you believe in {}", "teach me {}",
+    "how does {} work", "what does {} mean", "give me some advice on {}", "I am bored of {}",
 )  # fmt: skip
-_JOINTS = (" and then ", ", then ", " and ", ". Then ", " and also ", ". Also ", ", and ")
-_INSTRUCTIONS = (
-    "", "", "", "You are a helpful assistant.", "Be brief.", "Use the tools.",
-    "You help with daily tasks.", "You are a careful agent.",
-    "Answer briefly and use tools when they help.",
+_JOINTS = (" and then ", ", then ", " and ", ". Then ", " and also ", ". Also ", ", and ", "; ")
+_REASONS = (
+    "the service is not available", "permission denied", "timed out after 30 seconds",
+    "not found", "too many requests", "the connection was refused", "internal error",
+    "not allowed for this account", "nothing matches", "the quota is used up",
 )  # fmt: skip
+_IT = ("it", "that", "the result", "that one", "this")
 
 
 @dataclass(slots=True)
@@ -54,176 +59,211 @@ class Conversation:
     """Messages as chat templates take them, and the declared tools.
 
     Attributes:
-        extraction: what a bare schema (no tool is declared) is to be filled with, if anything.
+        kind: how it goes; a name of `FLOWS`.
+        facts: of the answer at a place among the messages, the values that it must contain.
+        extraction: what a bare schema, that only the canvas shows, is to be filled with.
     """
 
     tools: list[dict[str, Any]]
-    messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    messages: list[dict[str, Any]]
+    kind: str
+    facts: dict[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
     extraction: Task | None = None
 
     def say(self, text: str) -> None:
         """The user speaks."""
         self.messages.append({"role": "user", "content": text})
 
-    def call(self, task: Task) -> None:
-        """The model calls a tool, and the tool returns."""
-        call = {"function": {"name": task.name, "arguments": task.arguments}}
-        self.messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
-        self.messages.append({"role": "tool", "name": task.name, "content": task.result})
+    def call(self, *tasks: Task, result: str | None = None) -> None:
+        """The model calls tools at once, and they return what the tasks say, or `result`."""
+        calls = [task.call for task in tasks]
+        self.messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+        for task in tasks:
+            told = task.result if result is None else result
+            self.messages.append({"role": "tool", "name": task.name, "content": told})
 
-    def answer(self, text: str) -> None:
+    def answer(self, text: str, facts: Sequence[str] = ()) -> None:
         """The model answers, which ends its turn."""
+        self.facts[len(self.messages)] = tuple(facts)
         self.messages.append({"role": "assistant", "content": text})
 
+    def report(self, *tasks: Task) -> None:
+        """The model says what the tasks gave."""
+        facts = [fact for task in tasks for fact in task.facts]
+        self.answer(" ".join(task.answer for task in tasks), facts)
 
-def conversation(
-    random: Random, *, held: bool = False, most_tools: int = 5, shipped_share: float = 0.35
-) -> Conversation:
-    """One conversation: declared tools, then one exchange or two.
 
-    Args:
-        held: call tools whose nouns training never sees; half of the others are such tools, too.
-        most_tools: the most tools that are declared.
-        shipped_share: how many conversations are about the tools that come with the distribution.
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What conversations of one scene have in common.
+
+    Attributes:
+        able: the declared tools that may be called.
+        ask: a request for one of them, or for the tool given.
+        foreign: draws a tool that is not declared, and whose requests none of the declared serves.
     """
-    if random.random() < 0.06:
-        return _extraction(random, held=held)
-    on_shipped = random.random() < shipped_share
-    tasks = [shipped.shipped_task(random) if on_shipped else made_up_task(random, held=held)]
-    if random.random() < 0.3:
-        tasks.append(_companion(random, tasks[0], on_shipped=on_shipped, held=held))
-    found = Conversation(
-        _declared(random, tasks, on_shipped=on_shipped, held=held, most=most_tools)
-    )
-    if random.random() < 0.5:
-        text = random.choice(_INSTRUCTIONS)
-        if text:
-            found.messages.append({"role": "system", "content": text})
-    _converse(random, found, tasks, on_shipped=on_shipped, held=held)
-    return found
+
+    random: Random
+    maker: Maker
+    able: Sequence[Declared]
+    ask: Callable[[Declared | None], Task]
+    foreign: Callable[[], Tool]
+
+    def two(self) -> tuple[Declared, Declared] | None:
+        """Two tools that may be called."""
+        if len(self.able) < 2:
+            return None
+        first, second = self.random.sample(self.able, 2)
+        return first, second
 
 
-def _extraction(random: Random, *, held: bool) -> Conversation:
-    """A user's words whose values go into a schema that only the canvas shows."""
-    task = made_up_task(random, held=held)
-    while not task.arguments:
-        task = made_up_task(random, held=held)
-    found = Conversation([], extraction=task)
+def single(stage: Stage, found: Conversation) -> None:
+    """A request, a call, its result, the answer."""
+    task = stage.ask(None)
     found.say(task.request)
-    return found
+    found.call(task)
+    found.report(task)
 
 
-def _converse(
-    random: Random, found: Conversation, tasks: list[Task], *, on_shipped: bool, held: bool
-) -> None:
-    draw = random.random()
-    if draw < 0.16:
-        _refuse(random, found, on_shipped=on_shipped, held=held)
-    elif draw < 0.19:
-        _chat(random, found)
-    elif len(tasks) == 1 or draw < 0.5:
-        _serve(random, found, tasks[:1])
-        if len(tasks) > 1:
-            _serve(random, found, tasks[1:])
-        elif random.random() < 0.1:
-            _chat(random, found)
-    else:
-        _serve(random, found, tasks)
+def twice(stage: Stage, found: Conversation) -> None:
+    """Two requests, one after the other."""
+    single(stage, found)
+    single(stage, found)
 
 
-def _serve(random: Random, found: Conversation, tasks: list[Task]) -> None:
-    first, rest = tasks[0], tasks[1:]
-    request = first.request
-    for task in rest:
-        joint = random.choice(_JOINTS)
-        request = request.rstrip(".!?") + joint + _lowered(task)
-    found.say(request)
-    for task in tasks:
-        found.call(task)
-    # of the last result only: a model this small can't place two copies in one denoise
-    found.answer(tasks[-1].answer)
-
-
-def _lowered(task: Task) -> str:
-    """The request without its capital, unless that belongs to a value."""
-    first = task.request.split(" ")[0].strip(".,!?'\"")
-    if any(str(value).startswith(first) for value in task.arguments.values()):
-        return task.request
-    return task.request[0].lower() + task.request[1:]
-
-
-def _refuse(random: Random, found: Conversation, *, on_shipped: bool, held: bool) -> None:
-    names = {tool["function"]["name"] for tool in found.tools}
-    if random.random() < (0.65 if on_shipped else 0.35):
-        request = _impossible(random)
-    elif on_shipped:
-        other = shipped.shipped_task(random)
-        if other.name in names:
-            _serve(random, found, [other])
+def together(stage: Stage, found: Conversation) -> None:
+    """One request that takes several calls, made at once or in turn."""
+    tasks = None
+    if stage.random.random() < 0.65:
+        tasks = stage.maker.several(stage.random.choice(stage.able))
+    if tasks is None:
+        pair = stage.two() or (stage.able[0],) * 2
+        tasks = [stage.ask(declared) for declared in pair]
+        if tasks[0].arguments == tasks[1].arguments and tasks[0].name == tasks[1].name:
+            single(stage, found)
             return
-        request = other.request
+        joint = stage.random.choice(_JOINTS)
+        found.say(_joined(tasks[0].request, joint, tasks[1]))
     else:
-        other = made_up_task(random, held=held)
-        nouns = {part for name in names for part in name.split("_")}
-        while other.name in names or nouns & set(other.name.split("_")[1:]):
-            other = made_up_task(random, held=held)
-        request = other.request
-    found.say(request)
+        found.say(tasks[0].request)
+    if stage.random.random() < 0.6:
+        found.call(*tasks)
+    else:
+        for task in tasks:
+            found.call(task)
+    found.report(*tasks)
+
+
+def chain(stage: Stage, found: Conversation) -> None:
+    """What one call returns is what the next one is given."""
+    pairs = [
+        (first, second, result.name, argument.names[0])
+        for first in stage.able
+        for second in stage.able
+        if first is not second
+        for result in first.tool.results
+        for argument in second.tool.arguments
+        if result.kind is not None and result.kind is argument.kind and argument.required
+    ]
+    if not pairs:
+        together(stage, found)
+        return
+    first, second, field_name, handle = stage.random.choice(pairs)
+    one = stage.ask(first)
+    frame, said = stage.maker.drawn(second)
+    value = one.fields[field_name]
+    if handle not in said or isinstance(value, bool):
+        single(stage, found)
+        return
+    said[handle] = Said(value, str(value))
+    words = {h: value.words for h, value in said.items()}
+    words[handle] = stage.random.choice((*_IT, f"the {field_name}", f"that {field_name}"))
+    two = stage.maker.complete(second, stage.maker.worded(frame, words), said, frame)
+    found.say(_joined(one.request, stage.random.choice(_JOINTS), two))
+    found.call(one)
+    found.call(two)
+    found.report(two)
+
+
+def missing(stage: Stage, found: Conversation) -> None:
+    """A request that leaves a required value open, a question, the value, the call."""
+    vague = stage.maker.without(stage.ask(None))
+    if vague is None:
+        single(stage, found)
+        return
+    task, handle = vague
+    name = task.declared.words[handle]
+    found.say(task.request)
+    found.answer(f"Which {name}?", [name])
+    words = task.said[handle].words
+    found.say(stage.random.choice(("{}", "{}", "{}, please", "I mean {}", "{}.")).format(words))
+    found.call(task)
+    found.report(task)
+
+
+def mended(stage: Stage, found: Conversation) -> None:
+    """A call fails with an error that says what is right; it is made again, rightly."""
+    task = stage.ask(None)
+    pair = stage.maker.corrected(task)
+    if pair is None:
+        failed(stage, found)
+        return
+    error, right = pair
+    found.say(task.request)
+    found.call(task, result=error)
+    found.call(right)
+    found.report(right)
+
+
+def failed(stage: Stage, found: Conversation) -> None:
+    """A call fails for good."""
+    task, reason = stage.ask(None), stage.random.choice(_REASONS)
+    found.say(task.request)
+    found.call(task, result=stage.maker.failure(task.name, reason))
+    found.answer(f"That failed: {reason}.", [reason])
+
+
+def refusal(stage: Stage, found: Conversation) -> None:
+    """A request that no declared tool serves."""
+    if stage.random.random() < 0.25:
+        topic = stage.maker.topic()
+        text = stage.random.choice(_IMPOSSIBLE).format(topic)
+        found.say(polished(stage.random, text, imperative=False))
+    else:
+        found.say(stage.maker.task(stage.foreign()).request)
     found.answer(NO_TOOL)
 
 
-def _impossible(random: Random) -> str:
-    """A request that no tool of the corpus serves."""
-    fill = {
-        "t": random.choice((*words.THINGS, *words.NOUNS)),
-        "c": values.city(random),
-        "a": random.choice(words.ADJECTIVES),
-        "p": values.person(random),
-        "v": random.choice(words.ACTIONS),
-    }
-    return finish(random, random.choice(_IMPOSSIBLE)).format(**fill)
-
-
-def _chat(random: Random, found: Conversation) -> None:
-    answer = random.choice(list(_SMALL_TALK))
-    found.say(finish(random, random.choice(_SMALL_TALK[answer])))
+def small_talk(stage: Stage, found: Conversation) -> None:
+    """Neither a request nor a question."""
+    answer = stage.random.choice(list(_SMALL_TALK))
+    found.say(polished(stage.random, stage.random.choice(_SMALL_TALK[answer])))
     found.answer(answer)
 
 
-def _companion(random: Random, task: Task, *, on_shipped: bool, held: bool) -> Task:
-    while True:
-        other = shipped.shipped_task(random) if on_shipped else made_up_task(random, held=held)
-        if other.name != task.name or (random.random() < 0.3 and on_shipped):
-            return other
+def extraction(stage: Stage, found: Conversation) -> None:
+    """A user's words whose values go into a schema that only the canvas shows."""
+    task = stage.maker.task(stage.foreign())
+    while not task.arguments:
+        task = stage.maker.task(stage.foreign())
+    found.say(task.request)
+    found.extraction = task
 
 
-def _declared(
-    random: Random, tasks: list[Task], *, on_shipped: bool, held: bool, most: int
-) -> list[dict[str, Any]]:
-    """The tasks' tools among others, shuffled; of each name one."""
-    tools = {task.name: task.tool for task in tasks}
-    if on_shipped:
-        groups = (shipped.DECLARATIONS[:1], shipped.DECLARATIONS[1:3], shipped.DECLARATIONS[3:])
-        for group in groups:  # toolsets come whole
-            names = {tool["function"]["name"] for tool in group}
-            if names & set(tools) or random.random() < 0.6:
-                tools.update({tool["function"]["name"]: tool for tool in group})
-    else:
-        for _ in range(random.randint(0, max(0, most - len(tasks)))):
-            tool = made_up_task(random, held=held and random.random() < 0.5).tool
-            tools.setdefault(tool["function"]["name"], tool)
-    declared = list(tools.values())
-    if on_shipped and random.random() < 0.5:
-        order = {tool["function"]["name"]: place for place, tool in enumerate(shipped.DECLARATIONS)}
-        return sorted(declared, key=lambda tool: order[tool["function"]["name"]])
-    random.shuffle(declared)
-    return declared
+FLOWS: Mapping[str, Callable[[Stage, Conversation], None]] = {
+    "single": single, "twice": twice, "together": together, "chain": chain, "missing": missing,
+    "mended": mended, "failed": failed, "refusal": refusal, "small talk": small_talk,
+    "extraction": extraction,
+}  # fmt: skip
+SHARES: Mapping[str, float] = {
+    "single": 0.42, "twice": 0.05, "together": 0.14, "chain": 0.05, "missing": 0.06,
+    "mended": 0.07, "failed": 0.02, "refusal": 0.12, "small talk": 0.02, "extraction": 0.05,
+}  # fmt: skip
 
 
-def corpus(
-    seed: int, *, held: bool = False, most_tools: int = 5, shipped_share: float = 0.35
-) -> Iterator[Conversation]:
-    """Conversations without end; the same seed gives the same ones."""
-    random = Random(seed)
-    while True:
-        yield conversation(random, held=held, most_tools=most_tools, shipped_share=shipped_share)
+def _joined(request: str, joint: str, second: Task) -> str:
+    """Two requests as one; the second without its capital, unless a value begins it."""
+    text = second.request
+    if not any(text.startswith(value.words) for value in second.said.values()) and text[1:2] != "'":
+        text = text[0].lower() + text[1:] if text[:2] != "I " else text
+    return request.rstrip(".!?") + joint + text

@@ -5,25 +5,44 @@ The declarations are those of `agentkit_tools`, word for word (a test compares t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from typing import Any
 
-from agentkit_engine.training.corpus import values
-from agentkit_engine.training.corpus.tasks import Task, declaration, failure, finish
+from agentkit_engine.training.corpus.declaring import Declared
+from agentkit_engine.training.corpus.described import Tool
+from agentkit_engine.training.corpus.domains import imperatives
+from agentkit_engine.training.corpus.kinds import KINDS
+from agentkit_engine.training.corpus.lexicon import Pen
+from agentkit_engine.training.corpus.tasks import Task
+from agentkit_engine.training.corpus.wording import polished, snake
 
-CALCULATOR = declaration(
+
+def _declared(
+    name: str, description: str, properties: dict[str, Any], required: list[str]
+) -> Declared:
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    if required:
+        schema["required"] = required
+    schema["additionalProperties"] = False
+    function = {"name": name, "description": description, "parameters": schema}
+    tool = Tool("shipped", 0, (name.replace("_", " "),), (description,), (), (), ())
+    return Declared(tool, snake, {}, {}, {"type": "function", "function": function})
+
+
+CALCULATOR = _declared(
     "calculator",
     "Work out an arithmetic expression.",
     {"expression": {"type": "string", "description": "The arithmetic."}},
     ["expression"],
 )
-CURRENT_TIME = declaration(
+CURRENT_TIME = _declared(
     "current_time",
     "Tell the current date and time.",
     {"timezone": {"type": "string", "default": "UTC", "description": "A city or time zone."}},
     [],
 )
-DAYS_BETWEEN = declaration(
+DAYS_BETWEEN = _declared(
     "days_between",
     "Count the days from one date to another.",
     {
@@ -32,20 +51,20 @@ DAYS_BETWEEN = declaration(
     },
     ["start", "end"],
 )
-TODO_ADD = declaration(
+TODO_ADD = _declared(
     "todo_add",
     "Add an item to the to-do list.",
     {"text": {"type": "string", "minLength": 1, "maxLength": 200, "description": "What to do."}},
     ["text"],
 )
-TODO_LIST = declaration("todo_list", "Show the open items of the to-do list.", {}, [])
-TODO_DONE = declaration(
+TODO_LIST = _declared("todo_list", "Show the open items of the to-do list.", {}, [])
+TODO_DONE = _declared(
     "todo_done",
     "Mark an item of the to-do list as done.",
     {"id": {"type": "integer", "minimum": 1, "description": "The number of the item."}},
     ["id"],
 )
-DECLARATIONS = (CALCULATOR, CURRENT_TIME, DAYS_BETWEEN, TODO_ADD, TODO_LIST, TODO_DONE)
+TOOLSETS = ((CALCULATOR,), (CURRENT_TIME, DAYS_BETWEEN), (TODO_ADD, TODO_LIST, TODO_DONE))
 
 _SUM_FRAMES = (
     "what is {e}", "what's {e}", "calculate {e}", "compute {e}", "how much is {e}", "{e}",
@@ -87,22 +106,54 @@ _DONE_FRAMES = (
     "finish to-do {i}", "set item {i} to done",
 )  # fmt: skip
 _SPELLED = ("plus", "minus", "times", "divided by", "multiplied by", "x")
+_TAILS = (
+    "today", "tomorrow", "tonight", "soon", "on Monday", "on Friday", "this week", "next week",
+    "at noon", "after work", "before lunch", "in the morning", "for the party", "for the kids",
+    "about the trip", "at home", "by Friday", "from the shop", "to the office",
+)  # fmt: skip
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
-def shipped_task(random: Random) -> Task:
+def task(random: Random, declared: Declared, *, held: bool = False) -> Task:
     """A request that one of the shipped tools serves."""
-    makers: tuple[Callable[[Random], Task], ...] = (_sum, _time, _days, _add, _list, _done)
-    (maker,) = random.choices(makers, (5, 3, 2, 5, 1.5, 1.5))
-    return maker(random)
+    return _MAKERS[declared.name](random, held)
+
+
+def _polished(random: Random, frame: str) -> str:
+    start = frame.split(" ", 1)[0]
+    return polished(
+        random, frame, literal=not frame.startswith("{"), imperative=start in imperatives()
+    )
+
+
+def _task(
+    declared: Declared, request: str, arguments: dict[str, Any], result: str, answer: str
+) -> Task:
+    return Task(declared, request, arguments, result, answer, (result,))
+
+
+def _failure(random: Random, name: str, reason: str) -> str:
+    if random.random() < 0.4:
+        return f"error: {reason}"
+    told = f"error: {name} failed: ValueError: {reason}."
+    return f"{told} Call it with other arguments, or answer without it."
+
+
+def _failed(
+    random: Random, declared: Declared, request: str, arguments: dict[str, Any], reason: str,
+    told: str = "",
+) -> Task:  # fmt: skip
+    error = _failure(random, declared.name, told or reason)
+    return Task(declared, request, arguments, error, f"That failed: {reason}.", (reason,))
 
 
 def _number(random: Random) -> str:
     draw = random.random()
     if draw < 0.7:
-        return str(abs(values.integer(random)))
+        low, high = random.choice(((1, 9), (1, 9), (10, 99), (10, 99), (100, 9999)))
+        return str(random.randint(low, high))
     if draw < 0.9:
-        return str(values.decimal(random))
+        return str(round(random.uniform(0.01, 999), random.choice((1, 2))))
     return f"{random.randint(1, 99)},{random.randint(0, 999):03d}"
 
 
@@ -129,91 +180,100 @@ def _expression(random: Random) -> str:
     return f"{left}{second}{_number(random)}"
 
 
-def _sum(random: Random) -> Task:
+def _sum(random: Random, held: bool) -> Task:
     expression = _expression(random)
-    frame = random.choice(_SUM_FRAMES)
+    request = _polished(random, random.choice(_SUM_FRAMES)).format(e=expression)
+    arguments = {"expression": expression}
     if random.random() < 0.07:
         unreadable = f"cannot read the expression '{expression}'"
         reason = random.choice(("cannot divide by zero", "the result is too large", unreadable))
-        result = failure(random, "calculator", reason)
-        answer = f"That failed: {reason}."
-    else:
-        sums = (values.integer(random), values.decimal(random), random.randint(100, 999999))
-        result = str(random.choice(sums))
-        answer = f"The answer is {result}."
-    request = finish(random, frame).format(e=expression)
-    return Task(CALCULATOR, request, {"expression": expression}, result, answer)
+        return _failed(random, CALCULATOR, request, arguments, reason)
+    result = random.choice((_number(random), str(random.randint(-9999, 999999))))
+    return _task(CALCULATOR, request, arguments, result, f"The answer is {result}.")
 
 
-def _time(random: Random) -> Task:
-    day = random.choice(_WEEKDAYS)
-    place, zone = "", "UTC"
+def _time(random: Random, held: bool) -> Task:
+    zone, place = "UTC", ""
     if random.random() < 0.25:
         frame = random.choice(_NOW_FRAMES)
     else:
-        place = _place(random)
-        frame = random.choice(_TIME_FRAMES)
+        place, frame = _place(random, held), random.choice(_TIME_FRAMES)
         continent = random.choice(("Europe", "Asia", "America", "Africa"))
         zone = f"{continent}/{place.replace(' ', '_')}"
-    date = values.date(random)
-    result = f"{day} {date} {random.randint(0, 23):02d}:{random.randint(0, 59):02d} {zone}"
-    answer = f"The answer is {result}."
+    request = _polished(random, frame).format(c=place)
+    arguments = {"timezone": place} if place else {}
     if place and random.random() < 0.1:
         reason = f"unknown time zone '{place}'"
-        result = failure(random, "current_time", f"{reason}: name a city such as Tokyo")
-        answer = f"That failed: {reason}."
-    arguments = {"timezone": place} if place else {}
-    return Task(CURRENT_TIME, finish(random, frame).format(c=place), arguments, result, answer)
+        told = f"{reason}: name a city such as Tokyo"
+        return _failed(random, CURRENT_TIME, request, arguments, reason, told)
+    day = f"{random.choice(_WEEKDAYS)} {KINDS['date'].draw(random).value}"
+    result = f"{day} {random.randint(0, 23):02d}:{random.randint(0, 59):02d} {zone}"
+    return _task(CURRENT_TIME, request, arguments, result, f"The answer is {result}.")
 
 
-def _place(random: Random) -> str:
+def _place(random: Random, held: bool) -> str:
     if random.random() < 0.15:
         return random.choice(("UTC", "Europe/Paris", "Asia/Tokyo", "America/New_York"))
-    return values.city(random)
+    return str(KINDS["city"].draw(random, held=held).value)
 
 
-def _days(random: Random) -> Task:
-    start, end = values.date(random), values.date(random)
-    frame = random.choice(_DAYS_FRAMES)
+def _days(random: Random, held: bool) -> Task:
+    start, end = (KINDS["date"].draw(random, held=held) for _ in range(2))
+    request = _polished(random, random.choice(_DAYS_FRAMES)).format(a=start.words, b=end.words)
+    arguments = {"start": start.value, "end": end.value}
     result = f"{random.randint(-400, 4000)} days"
-    request = finish(random, frame).format(a=start, b=end)
-    answer = f"The answer is {result}."
-    return Task(DAYS_BETWEEN, request, {"start": start, "end": end}, result, answer)
+    return _task(DAYS_BETWEEN, request, arguments, result, f"The answer is {result}.")
 
 
-def _add(random: Random) -> Task:
-    text = random.choice((values.errand, values.errand, values.phrase))(random)
-    quote = random.choice(("", "", "", "'", '"'))
-    frame = random.choice(_ADD_FRAMES)
-    result = f"Added {random.randint(1, 60)}: {text}"
-    request = finish(random, frame).format(t=f"{quote}{text}{quote}")
-    return Task(TODO_ADD, request, {"text": text}, result, f"{result}.")
-
-
-def _list(random: Random) -> Task:
-    frame = random.choice(_LIST_FRAMES)
+def _errand(random: Random, held: bool) -> str:
+    """A thing to be done: 'buy fresh milk tomorrow', 'call the dentist'."""
+    pen = Pen(random, held=held)
+    parts = [pen.word("verbs")]
+    if random.random() < 0.4:
+        parts.append(random.choice(("the", "a", "my", "some", "two", "three", "our")))
     if random.random() < 0.25:
-        result = answer = "The to-do list is empty."
-    else:
-        result = _open_items(random)
-        answer = f"Open: {result}."
-    return Task(TODO_LIST, finish(random, frame), {}, result, answer)
+        parts.append(pen.word("adjectives"))
+    parts.append(pen.word("things", fresh=0.2))
+    if random.random() < 0.2:
+        parts += ["and", pen.word("things")]
+    if random.random() < 0.3:
+        parts.append(random.choice(_TAILS))
+    return " ".join(parts)
 
 
-def _open_items(random: Random) -> str:
+def _add(random: Random, held: bool) -> Task:
+    text = _errand(random, held)
+    if random.random() < 0.3:
+        text = str(KINDS["phrase"].draw(random, held=held).value)
+    quote = random.choice(("", "", "", "'", '"'))
+    request = _polished(random, random.choice(_ADD_FRAMES)).format(t=f"{quote}{text}{quote}")
+    result = f"Added {random.randint(1, 60)}: {text}"
+    return _task(TODO_ADD, request, {"text": text}, result, f"{result}.")
+
+
+def _list(random: Random, held: bool) -> Task:
+    request = _polished(random, random.choice(_LIST_FRAMES))
+    if random.random() < 0.25:
+        result = "The to-do list is empty."
+        return _task(TODO_LIST, request, {}, result, result)
     numbers = sorted(random.sample(range(1, 30), random.choice((1, 1, 2, 2, 3))))
-    return "; ".join(f"{number}: {values.errand(random)}" for number in numbers)
+    result = "; ".join(f"{number}: {_errand(random, held)}" for number in numbers)
+    return _task(TODO_LIST, request, {}, result, f"Open: {result}.")
 
 
-def _done(random: Random) -> Task:
+def _done(random: Random, held: bool) -> Task:
     number = random.randint(1, 60)
-    frame = random.choice(_DONE_FRAMES)
-    result = f"Done {number}: {values.errand(random)}"
-    answer = f"{result}."
+    request = _polished(random, random.choice(_DONE_FRAMES)).format(i=number)
     if random.random() < 0.15:
         reason = f"no open item {number}"
         items = f"open items: {random.randint(1, 9)}, {random.randint(10, 20)}"
-        rest = random.choice(("the to-do list is empty", items))
-        result = failure(random, "todo_done", f"{reason}; {rest}")
-        answer = f"That failed: {reason}."
-    return Task(TODO_DONE, finish(random, frame).format(i=number), {"id": number}, result, answer)
+        told = f"{reason}; {random.choice(('the to-do list is empty', items))}"
+        return _failed(random, TODO_DONE, request, {"id": number}, reason, told)
+    result = f"Done {number}: {_errand(random, held)}"
+    return _task(TODO_DONE, request, {"id": number}, result, f"{result}.")
+
+
+_MAKERS: Mapping[str, Callable[[Random, bool], Task]] = {
+    "calculator": _sum, "current_time": _time, "days_between": _days,
+    "todo_add": _add, "todo_list": _list, "todo_done": _done,
+}  # fmt: skip

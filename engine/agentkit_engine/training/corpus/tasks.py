@@ -1,23 +1,32 @@
-"""Tasks: a tool, a request for it, the call that serves the request, and what comes back.
+"""Tasks: a declared tool, a request for it, the call that serves the request, what comes back.
 
-The tools here are made up; those that come with the distribution are in `shipped.py`.
+Knows the tools of the domain files and how they are worded. Must not know conversations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from agentkit_engine.training.corpus import values, words
-from agentkit_engine.training.corpus.values import Argument
+from agentkit_engine.training.corpus.declaring import Declared, declare
+from agentkit_engine.training.corpus.described import Frame, Result, Tool
+from agentkit_engine.training.corpus.domains import imperatives
+from agentkit_engine.training.corpus.kinds import KINDS, Said
+from agentkit_engine.training.corpus.wording import (
+    Style,
+    key,
+    listed,
+    polished,
+    style,
+)
 
-_OPENINGS = (
-    "", "", "", "please ", "I want to ", "can you ", "I need you to ", "could you ", "I'd like to ",
-    "hey, ", "let's ",
-)  # fmt: skip
-_DONE = ("Done", "Added", "Created", "Sent", "Saved", "Removed", "Started", "Updated")
+_DONE = ("ok", "done", "success", "completed")
+_ORDERED = tuple(KINDS[name] for name in ("date", "datetime", "time", "year"))
+_QUOTES = "\"'`"
+_NOTHING_SAID = Frame(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,172 +34,275 @@ class Task:
     """One call and its surroundings.
 
     Attributes:
-        tool: the declaration, as chat templates take it.
         request: what the user says.
         arguments: what the call must carry.
         result: what the tool returns.
         answer: what the model should say of it.
+        facts: the values that the answer must contain.
+        fields: what the result says, by name.
+        said: handle -> the value as it was said.
+        frame: what the request was made of.
     """
 
-    tool: dict[str, Any]
+    declared: Declared
     request: str
     arguments: dict[str, Any]
     result: str
     answer: str
+    facts: tuple[str, ...]
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    said: Mapping[str, Said] = field(default_factory=dict[str, Said])
+    frame: Frame = _NOTHING_SAID
 
     @property
     def name(self) -> str:
-        return str(self.tool["function"]["name"])
+        return self.declared.name
+
+    @property
+    def call(self) -> dict[str, Any]:
+        """In the form that messages take."""
+        return {"function": {"name": self.name, "arguments": self.arguments}}
 
 
-def declaration(
-    name: str, description: str, properties: dict[str, Any], required: list[str]
-) -> dict[str, Any]:
-    """A tool in the form that chat templates take."""
-    parameters: dict[str, Any] = {"type": "object", "properties": properties}
-    if required:
-        parameters["required"] = required
-    parameters["additionalProperties"] = False
-    return {
-        "type": "function",
-        "function": {"name": name, "description": description, "parameters": parameters},
-    }
-
-
-def made_up_task(random: Random, *, held: bool = False) -> Task:
-    """A tool nobody has seen, with at most three parameters.
+class Maker:
+    """Makes declarations and tasks of tools, all from one source of chance.
 
     Args:
-        held: its noun is a held-out one, and its verb may be.
+        held: values come from the held-out vocabularies.
+        fresh: requests come from the frames that training never uses (the last of each tool).
     """
-    verb, noun = _verb_and_noun(random, held=held)
-    arguments = _arguments(random, random.choice((0, 1, 1, 1, 2, 2, 3, 3)))
-    properties = {a.name: _described(random, a) for a in arguments}
-    optional = {a.name for a in arguments if random.random() < 0.2}
-    said = [a for a in arguments if a.name not in optional or random.random() < 0.5]
-    required = [a.name for a in arguments if a.name not in optional]
-    name = _name(random, verb, noun)
-    tool = declaration(name, _description(random, verb, noun), properties, required)
-    result, answer = _outcome(random, noun, name)
-    request = _request(random, verb, noun, said)
-    return Task(tool, request, {a.name: a.value for a in said}, result, answer)
 
+    def __init__(self, random: Random, *, held: bool = False, fresh: bool = False) -> None:
+        self.random, self.held, self.fresh = random, held, fresh
 
-def failure(random: Random, name: str, reason: str) -> str:
-    """What a failed call returns: the bare reason, or as the agent loop words it."""
-    if random.random() < 0.4:
-        return f"error: {reason}"
-    told = f"error: {name} failed: ValueError: {reason}."
-    return f"{told} Call it with other arguments, or answer without it."
+    def task(self, tool: Tool) -> Task:
+        """A task with a declaration of its own."""
+        return self.request(self.declare(tool))
 
+    def declare(self, tool: Tool, *, spelled: Style | None = None) -> Declared:
+        """One of the many ways in which an API may offer the tool."""
+        return declare(self.random, tool, spelled or style(self.random))
 
-def _verb_and_noun(random: Random, *, held: bool) -> tuple[str, str]:
-    verbs = [verb for verb in words.VERBS if held or verb not in words.HELD_VERBS]
-    if random.random() < 0.25:
-        noun = words.made_up(random, 2, 3)
-    else:
-        noun = random.choice([noun for noun in words.NOUNS if (noun in words.HELD_NOUNS) == held])
-    if random.random() < 0.15:
-        noun = f"{random.choice(words.ADJECTIVES)} {noun}"
-    return random.choice(verbs), noun
+    def request(self, declared: Declared) -> Task:
+        """A request that the tool serves."""
+        frame, said = self.drawn(declared)
+        text = self.worded(frame, {handle: value.words for handle, value in said.items()})
+        return self.complete(declared, text, said, frame)
 
+    def drawn(self, declared: Declared) -> tuple[Frame, dict[str, Said]]:
+        """A frame, those of its groups that are said, and their values."""
+        random, tool = self.random, declared.tool
+        (*usual, last) = tool.frames
+        frame = last if self.fresh else random.choice(usual)
+        groups = tuple(g for g in frame.groups if not g.optional or random.random() < 0.55)
+        frame = Frame(groups)
+        said: dict[str, Said] = {}
+        for handle in frame.handles:
+            kind = tool.argument(handle).kind
+            assert kind is not None
+            said[handle] = kind.draw(random, held=self.held)
+        _order(tool, said)
+        return frame, said
 
-def _name(random: Random, verb: str, noun: str) -> str:
-    parts = [verb, *noun.split()]
-    style = random.random()
-    if style < 0.7:
-        return "_".join(parts)
-    if style < 0.85:
-        return parts[0] + "".join(part.capitalize() for part in parts[1:])
-    return "_".join([*parts[1:], parts[0]])
+    def worded(self, frame: Frame, words: Mapping[str, str]) -> str:
+        """The frame with its values, polished."""
+        text = ""
+        for group in frame.groups:
+            for place, part in enumerate(group.parts):
+                word = words[part] if place % 2 else part
+                quoted = place % 2 and text[-1:] in _QUOTES and word[:1] in _QUOTES
+                text += word.strip(_QUOTES) if quoted else word
+        start = frame.groups[0].parts[0].strip()
+        imperative = start.split(" ", 1)[0] in imperatives()
+        return polished(self.random, text, literal=bool(start), imperative=imperative)
 
+    def complete(
+        self, declared: Declared, request: str, said: Mapping[str, Said], frame: Frame
+    ) -> Task:
+        """The call, the result and the answer that go with a request."""
+        arguments = _arguments(declared, said)
+        fields = dict(self._fields(declared.tool.results, said))
+        result, answer, facts = self._outcome(declared, fields)
+        return Task(declared, request, arguments, result, answer, facts, fields, said, frame)
 
-def _description(random: Random, verb: str, noun: str) -> str:
-    said = random.choice(words.VERBS[verb]) if random.random() < 0.5 else verb
-    text = f"{said} {random.choice(('a ', 'the ', 'a user' + chr(39) + 's ', ''))}{noun}"
-    tail = random.choice(("", "", "", " by its details", " in the system", " and say how it went"))
-    return (text + tail).capitalize() + "." if random.random() < 0.7 else text + tail
+    def several(self, declared: Declared) -> list[Task] | None:
+        """One request for two to four calls that differ in an argument or two; None: none can."""
+        random = self.random
+        if not declared.tool.frames:
+            return None
+        frame, said = self.drawn(declared)
+        required = [h for g in frame.groups if not g.optional for h in g.handles if "." not in h]
+        kinds = {h: declared.tool.argument(h).kind for h in said}
+        paired = [k for k in _ORDERED if list(kinds.values()).count(k) > 1]  # from ... until ...
+        varied = [
+            h for h in required
+            if not isinstance(said[h].value, (bool, list, dict)) and kinds[h] not in paired
+        ]  # fmt: skip
+        if not varied:
+            return None
+        count = random.choice((2, 2, 3, 4))
+        both = len(varied) > 1 and random.random() < 0.25
+        columns = {
+            handle: self._others(declared, handle, said[handle], count)
+            for handle in random.sample(varied, 2 if both else 1)
+        }
+        count = min(map(len, columns.values()))
+        if count < 2:
+            return None
+        words = {h: value.words for h, value in said.items()} | {
+            handle: listed(random, [value.words for value in values[:count]])
+            for handle, values in columns.items()
+        }
+        request = self.worded(frame, words)
+        if both:
+            request = f"{request.rstrip('.!?')} respectively"
+        rows = [{h: values[number] for h, values in columns.items()} for number in range(count)]
+        return [self.complete(declared, request, {**said, **row}, frame) for row in rows]
 
+    def _others(self, declared: Declared, handle: str, first: Said, count: int) -> list[Said]:
+        """At most `count` values of an argument, all different, the first as told."""
+        kind = declared.tool.argument(handle).kind
+        assert kind is not None
+        found = [first]
+        for _ in range(3 * count):
+            value = kind.draw(self.random, held=self.held)
+            if len(found) < count and all(value.value != other.value for other in found):
+                found.append(value)
+        return found
 
-def _described(random: Random, argument: Argument) -> dict[str, Any]:
-    if random.random() < 0.7:
-        return argument.schema
-    opening = random.choice(("The", "the", "Which", "what"))
-    text = (
-        f"{opening} {values.spoken(argument.name)}{random.choice(('', ' to use', ' of it', '.'))}"
-    )
-    return {**argument.schema, "description": text}
+    def without(self, task: Task) -> tuple[Task, str] | None:
+        """The task with a required value left vague, and the argument; None where none can."""
+        required = [
+            h for h in task.frame.handles
+            if "." not in h and task.declared.tool.argument(h).required
+            and not isinstance(task.said[h].value, bool)
+        ]  # fmt: skip
+        if not required:
+            return None
+        handle = self.random.choice(required)
+        name = task.declared.words[handle]
+        vague = self.random.choice((name, f"some {name}", f"a {name}", f"the {name}", "something"))
+        around = " ".join(text for group in task.frame.groups for text in group.parts[::2])
+        if name.split()[-1] in around:  # "the minutes minutes"
+            vague = "something"
+        words = {h: value.words for h, value in task.said.items()}
+        request = self.worded(task.frame, {**words, handle: vague})
+        return replace(task, request=request), handle
 
-
-def _arguments(random: Random, count: int) -> list[Argument]:
-    """At most `count` parameters: of each name one."""
-    found: dict[str, Argument] = {}
-    for _ in range(count):
-        drawn = values.argument(random)
-        found.setdefault(drawn.name, drawn)
-    return list(found.values())
-
-
-def _request(random: Random, verb: str, noun: str, said: list[Argument]) -> str:
-    phrases = [argument.phrase for argument in said]
-    random.shuffle(phrases)
-    article = random.choice(("a ", "the ", "", "my ", "this "))
-    core = f"{random.choice(words.VERBS[verb])} {article}{noun}"
-    if phrases and random.random() < 0.15:
-        # values may come first, so the first letter stays as it is
-        text = random.choice((", ", " ")).join(phrases) + f", {random.choice(_OPENINGS)}{core}"
-        return " ".join(text.split())
-    text = random.choice(_OPENINGS) + core
-    if phrases:
-        text += random.choice((" ", " ", ", ")) + random.choice((" ", ", ", " and ")).join(phrases)
-    return finish(random, text)
-
-
-def finish(random: Random, text: str) -> str:
-    """Capital letter and full stop, as people do or don't write them."""
-    text = " ".join(text.split())
-    if random.random() < 0.5:
-        text = text[0].upper() + text[1:]
-    return text + random.choice(("", "", "", ".", ".", "!", "?"))
-
-
-def _outcome(random: Random, noun: str, name: str) -> tuple[str, str]:
-    """What a call returns, and what the model says of it."""
-    draw = random.random()
-    if draw < 0.12:
+    def corrected(self, task: Task) -> tuple[str, Task] | None:
+        """An error that says what is right, and the task as it is right; None where none can."""
+        random = self.random
+        texts = [h for h in task.said if "." not in h and isinstance(task.said[h].value, str)
+                 and task.declared.tool.argument(h).kind is not None
+                 and "enum" not in self._property(task, h)]  # fmt: skip
+        if not texts:
+            return None
+        handle = random.choice(texts)
+        kind = task.declared.tool.argument(handle).kind
+        assert kind is not None
+        wrong, right = task.said[handle].value, kind.draw(random, held=self.held)
+        if right.value == wrong:
+            return None
+        name = task.declared.keys[handle]
         reason = random.choice((
-            f"no {noun} found", f"unknown {noun}", f"the {noun} service is not available",
-            f"{values.phrase(random)} is not valid", "permission denied",
-            "timed out after 30 seconds",
+            f"unknown {name} '{wrong}', did you mean '{right.value}'?",
+            f"no {name} '{wrong}'; there is '{right.value}'",
+            f"'{wrong}' is not valid, use '{right.value}'",
+            f"{name} must be '{right.value}'",
+            f"{name} '{wrong}' not found. Closest match: '{right.value}'",
+            f"{name} '{wrong}' was renamed to '{right.value}'",
         ))  # fmt: skip
-        return failure(random, name, reason), f"That failed: {reason}."
-    if draw < 0.5:
-        value = _one_value(random)
-        return value, f"The answer is {value}."
-    if draw < 0.75:
-        done, number = random.choice(_DONE), random.randint(1, 99)
-        what = random.choice((values.phrase, values.errand, values.person))(random)
-        return f"{done} {number}: {what}", f"{done} {number}: {what}."
-    pairs = _pairs(random)
-    text = "{" + ",".join(f'"{key}":"{value}"' for key, value in pairs.items()) + "}"
-    return text, ", ".join(f"{key} is {value}" for key, value in pairs.items()) + "."
+        mended = self.complete(
+            task.declared, task.request, {**task.said, handle: right}, task.frame
+        )
+        return self.failure(task.name, reason), mended
+
+    def topic(self) -> str:
+        """What one may talk about."""
+        kinds = ("subject", "product", "person", "city", "animal", "movie")
+        return KINDS[self.random.choice(kinds)].draw(self.random, held=self.held).words
+
+    def failure(self, name: str, reason: str) -> str:
+        """What a failed call returns: the bare reason, or as the agent loop words it."""
+        draw = self.random.random()
+        if draw < 0.4:
+            return f"error: {reason}"
+        if draw < 0.5:
+            return json.dumps({"error": reason}, ensure_ascii=False)
+        told = f"error: {name} failed: ValueError: {reason}."
+        return f"{told} Call it with other arguments, or answer without it."
+
+    def _property(self, task: Task, handle: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = task.declared.schema["properties"][task.declared.keys[handle]]
+        return found
+
+    def _outcome(
+        self, declared: Declared, fields: Mapping[str, Any]
+    ) -> tuple[str, str, tuple[str, ...]]:
+        """What a call returns, what the model says of it, and the values it must then say."""
+        random = self.random
+        if not fields:
+            done = random.choice(_DONE)
+            return done, f"The answer is {done}.", (done,)
+        if len(fields) == 1 and random.random() < 0.5:
+            (value,) = map(_shown, fields.values())
+            return value, f"The answer is {value}.", (value,)
+        texts = tuple(map(_shown, fields.values()))
+        answer = ", ".join(f"{name} {text}" for name, text in zip(fields, texts, strict=True))
+        return self._result(declared, fields), f"The result: {answer}.", texts
+
+    def _fields(
+        self, results: Sequence[Result], said: Mapping[str, Said]
+    ) -> Iterator[tuple[str, Any]]:
+        for result in results:
+            if result.kind is not None:
+                yield result.name, result.kind.draw(self.random, held=self.held).value
+            elif result.echo in said:
+                yield result.name, said[result.echo].value
+
+    def _result(self, declared: Declared, fields: Mapping[str, Any]) -> str:
+        draw = self.random.random()
+        if draw < 0.65:
+            written = {key(declared.style, name): value for name, value in fields.items()}
+            tight = (",", ":") if draw < 0.3 else (", ", ": ")
+            return json.dumps(written, ensure_ascii=False, separators=tight)
+        joint = self.random.choice((", ", "; ", ". "))
+        return joint.join(f"{name}: {_shown(value)}" for name, value in fields.items())
 
 
-def _one_value(random: Random) -> str:
-    makers: tuple[Callable[[Random], Any], ...] = (
-        values.integer, values.decimal, values.reference, values.city, values.phrase, values.date,
-        values.clock_time, values.person,
-    )  # fmt: skip
-    value = str(random.choice(makers)(random))
-    return f"{value} {random.choice(words.COUNTS)}" if random.random() < 0.3 else value
+def _order(tool: Tool, said: dict[str, Said]) -> None:
+    """Of two dates or times the earlier argument has the earlier one: a start before an end."""
+    for kind in _ORDERED:
+        places = [a.names[0] for a in tool.arguments if a.kind is kind and a.names[0] in said]
+        values = sorted((said[handle] for handle in places), key=lambda one: str(one.value))
+        said.update(zip(places, values, strict=True))
 
 
-def _pairs(random: Random) -> dict[str, str]:
-    makers: tuple[Callable[[Random], Any], ...] = (
-        values.integer, values.decimal, values.city, values.reference,
-    )  # fmt: skip
-    found: dict[str, str] = {}
-    for _ in range(random.randint(1, 3)):
-        key = random.choice((*words.COUNTS, *words.ENUMS, words.made_up(random)))
-        found[key] = str(random.choice(makers)(random))
+def _arguments(declared: Declared, said: Mapping[str, Said]) -> dict[str, Any]:
+    """The call's arguments in the order of the declaration."""
+    found: dict[str, Any] = {}
+    for argument in declared.tool.arguments:
+        handle = argument.names[0]
+        if argument.kind is None:
+            inside = {
+                declared.keys[f"{handle}.{m.names[0]}"]: said[f"{handle}.{m.names[0]}"].value
+                for m in argument.members
+                if f"{handle}.{m.names[0]}" in said
+            }
+            if inside or argument.required:
+                found[declared.keys[handle]] = inside
+        elif handle in said:
+            found[declared.keys[handle]] = said[handle].value
     return found
+
+
+def _shown(value: Any) -> str:
+    """A value as an answer says it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return str(value)
+
+
+__all__ = ["Declared", "Maker", "Task"]

@@ -1,0 +1,245 @@
+"""Conversations as token sequences with the canvases of the model's turns.
+
+The canvases are those that the engine builds at run time: both lay them out through
+`layouts.canvas`. Knows a tokenizer and a dialect. Must not know losses or batches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from agentkit_engine.dialect import Dialect
+from agentkit_engine.layouts.canvas import lay_out, lay_out_choice, pour, slot_width, surface
+from agentkit_engine.syntax import GEMMA
+from agentkit_engine.template import Hole, Path, Schema, Text, outline
+from agentkit_engine.training.corpus.conversations import Conversation
+
+_ANSWER_WIDTHS = (24, 32, 48, 64)
+_FREE_WIDTHS = (32, 48, 64, 96)
+_EXACT_SHARE = 0.7  # how often slots are as wide as the engine makes them, not wider or narrower
+_FREE_SHARE = 0.15  # how often a call is written freely, too
+_FLOATING_SHARE = 0.1  # how often an answer is
+_SEVERAL_SHARE = 0.35  # how often a choice has room for more calls than are made
+_MOST_CALLS = 8
+_WORDS = "\x00"  # stands for a user's words where only what comes before them is of interest
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One canvas and what it should become.
+
+    Attributes:
+        at: how many prompt tokens it sees.
+        tokens: the clean canvas.
+        free: which positions are denoised.
+    """
+
+    at: int
+    tokens: tuple[int, ...]
+    free: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A conversation as tokens, its canvases, and where the model itself speaks (start, stop).
+
+    Attributes:
+        shared: so many of the first tokens are those of every conversation of its scene.
+    """
+
+    tokens: tuple[int, ...]
+    blocks: tuple[Block, ...]
+    spoken: tuple[tuple[int, int], ...]
+    shared: int = 0
+
+    @property
+    def own(self) -> int:
+        """Tokens and canvas positions behind the shared ones."""
+        return len(self.tokens) - self.shared + sum(len(block.tokens) for block in self.blocks)
+
+
+class Canvases:
+    """Turns conversations into examples, with one tokenizer and dialect."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, dialect: Dialect) -> None:
+        self._tokenizer: Any = tokenizer  # annotated for every kind of input at once
+        self._backend = tokenizer.backend_tokenizer
+        self._symbols = {bytes([byte]): token.encode() for byte, token in GEMMA.symbols.items()}
+        self.filler, self.absent = self._id(dialect.filler), self._id(dialect.absent)
+        self.mask = None if dialect.mask is None else self._id(dialect.mask)
+        self.end = self._id(dialect.end)
+        self._string_width = dialect.string_width
+        self._open, self._close = dialect.call_open.encode(), dialect.call_close.encode()
+        self._known = lru_cache(100_000)(self._encoded)
+
+    def encode(self, text: bytes) -> list[int]:
+        """Surface bytes to token ids; symbols become their special tokens."""
+        return list(self._known(text))
+
+    def _encoded(self, text: bytes) -> tuple[int, ...]:
+        for symbol, token in self._symbols.items():
+            text = text.replace(symbol, token)
+        return tuple(self._backend.encode(text.decode(), add_special_tokens=False).ids)
+
+    def _id(self, token: str | None) -> int:
+        return int(self._tokenizer.convert_tokens_to_ids(token))
+
+    def scene(self, conversations: Sequence[Conversation], random: Random) -> list[Example]:
+        """The examples of conversations that share their tools and instructions."""
+        first = conversations[0]
+        system = first.messages[:1] if first.messages[0]["role"] == "system" else []
+        shared = self._head(system, first.tools)
+        return [self._example(one, shared, len(system), random) for one in conversations]
+
+    def example(self, conversation: Conversation, random: Random) -> Example:
+        """All canvases of one conversation over one encoder sequence."""
+        return self.scene([conversation], random)[0]
+
+    def _head(self, system: Sequence[Any], tools: Sequence[Any]) -> list[int]:
+        """What stands before the user's first words."""
+        turn = {"role": "user", "content": _WORDS}
+        text = self._write([*system, turn], tools, prompt=False)
+        (opening,) = re.findall(r"<[^<>]+>\w*\s*" + _WORDS, text)
+        return self._tokens(text[: text.index(opening)])
+
+    def _write(self, messages: Sequence[Any], tools: Sequence[Any] = (), *, prompt: bool) -> str:
+        """Messages and tools as the chat template has them."""
+        text = self._tokenizer.apply_chat_template(
+            messages, tools=tools or None, tokenize=False, add_generation_prompt=prompt
+        )
+        return str(text)
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def _example(
+        self, conversation: Conversation, shared: list[int], skipped: int, random: Random
+    ) -> Example:
+        said = conversation.messages[skipped:]
+        blocks: list[Block] = []
+        spoken: list[tuple[int, int]] = []
+        tokens = list(shared)
+        for index, message in enumerate(said):
+            if message["role"] != "assistant":
+                continue
+            prompt = self._behind(shared, said[:index], prompt=True)
+            tokens = self._behind(shared, said[: index + 1], prompt=False)
+            if tokens[: len(prompt)] != prompt:
+                raise ValueError("the chat template does not extend its own prompt")
+            spoken.append((len(prompt), len(tokens)))
+            blocks += self._turn(conversation, message, len(prompt), random)
+        if conversation.extraction is not None:
+            task = conversation.extraction
+            tokens = self._behind(shared, said, prompt=True)
+            schema = task.declared.schema
+            blocks = [self._slots(schema, task.arguments, len(tokens), random)]
+        return Example(tuple(tokens), tuple(blocks), tuple(spoken), len(shared))
+
+    def _behind(self, shared: list[int], said: Sequence[Any], *, prompt: bool) -> list[int]:
+        """What is said behind the shared tokens; the template begins every chat alike."""
+        start, *rest = self._tokens(self._write(said, prompt=prompt))
+        if start != shared[0]:
+            raise ValueError("the chat template does not begin with one token of its own")
+        return shared + rest
+
+    def _turn(
+        self, conversation: Conversation, message: dict[str, Any], at: int, random: Random
+    ) -> Iterator[Block]:
+        calls = [call["function"] for call in message.get("tool_calls") or ()]
+        yield self._choice(conversation, [call["name"] for call in calls], at, random)
+        if not calls:
+            yield self._answer(message["content"], at, random)
+            return
+        if len(calls) == 1 and random.random() < _FREE_SHARE:
+            yield self._free(calls[0], at, random)
+        schemas = {t["function"]["name"]: t["function"]["parameters"] for t in conversation.tools}
+        rows = [
+            self._slots(
+                schemas[call["name"]], call["arguments"], at, random,
+                around=(self._open + call["name"].encode(), self._close),
+            )
+            for call in calls
+        ]  # fmt: skip
+        if any(any(row.free) for row in rows):
+            tokens = tuple(token for row in rows for token in row.tokens)
+            yield Block(at, tokens, tuple(flag for row in rows for flag in row.free))
+
+    def _choice(
+        self, conversation: Conversation, chosen: Sequence[str], at: int, random: Random
+    ) -> Block:
+        """Slots for the names of calls; behind the last, the marker of absence."""
+        names = [self.encode(tool["function"]["name"].encode()) for tool in conversation.tools]
+        calls = max(1, len(chosen))
+        # in conversations that make their calls in turn, one is asked for at a time
+        in_turn = conversation.kind in ("together", "chain") and len(chosen) == 1
+        if not in_turn and random.random() < _SEVERAL_SHARE:
+            calls = min(_MOST_CALLS, calls + random.randint(1, 3))
+        opening = self.encode(self._open)
+        padded, _, width = lay_out_choice(
+            [*names, [self.absent]], opening=opening, filler=self.filler, calls=calls
+        )
+        declared = {tool["function"]["name"]: row
+                    for tool, row in zip(conversation.tools, padded, strict=False)}  # fmt: skip
+        rows = [declared[name] for name in chosen] + [padded[-1]] * (calls - len(chosen))
+        one = (False,) * len(opening) + (True,) * len(padded[-1])
+        tokens = tuple(token for row in rows for token in (*opening, *row))
+        assert len(tokens) == width
+        return Block(at, tokens, one * calls)
+
+    def _answer(self, text: str, at: int, random: Random) -> Block:
+        ids = self.encode(text.encode())
+        width = random.choice((len(ids) + random.randint(0, 8), *_ANSWER_WIDTHS, 64))
+        room = [self.filler] * max(0, width - len(ids))
+        if random.random() < _FLOATING_SHARE:
+            tokens = (*ids, self.end, *room)
+            return Block(at, tokens, (True,) * len(tokens))
+        tokens = (*ids, *room, self.end)
+        return Block(at, tokens, (True,) * (len(tokens) - 1) + (False,))
+
+    def _free(self, call: dict[str, Any], at: int, random: Random) -> Block:
+        """A call as running text: as the float layout writes it, all free or its head pinned."""
+        head = self.encode(self._open) + self.encode(call["name"].encode())
+        ids = head + self.encode(GEMMA.dumps(call["arguments"])) + self.encode(self._close)
+        width = next((w for w in _FREE_WIDTHS if w >= len(ids) and random.random() < 0.7), len(ids))
+        tokens = (*ids, *[self.filler] * (width - len(ids)))
+        pinned = len(head) if random.random() < 0.5 else 0
+        return Block(at, tokens, (False,) * pinned + (True,) * (len(tokens) - pinned))
+
+    def _slots(
+        self, schema: Schema, arguments: dict[str, Any], at: int, random: Random, *,
+        around: tuple[bytes, bytes] = (b"", b""),
+    ) -> Block:  # fmt: skip
+        values = _by_path(arguments)
+        exact = random.random() < _EXACT_SHARE
+
+        def width_of(hole: Hole) -> int:
+            typical = slot_width(
+                hole, syntax=GEMMA, encode=self.encode, string_width=self._string_width
+            )
+            if hole.path not in values:
+                return typical if exact else random.randint(1, typical)
+            needed = len(self.encode(surface(values[hole.path], hole, GEMMA)))
+            return max(typical, needed) if exact else needed + random.randint(0, 6)
+
+        segments = (Text(around[0]), *outline(schema, GEMMA), Text(around[1]))
+        canvas = lay_out(segments, encode=self.encode, width_of=width_of, filler=self.filler)
+        tokens = pour(
+            canvas, values, syntax=GEMMA, encode=self.encode, filler=self.filler, absent=self.absent
+        )
+        return Block(at, tokens, tuple(canvas.free()))
+
+
+def _by_path(value: Any, path: Path = ()) -> dict[Path, Any]:
+    """Every value under its path: an object under its own path as well as its members'."""
+    found: dict[Path, Any] = {path: value}
+    if isinstance(value, dict):
+        for key, item in value.items():
+            found |= _by_path(item, (*path, key))
+    return found

@@ -1,0 +1,1 @@
+"""Teaching a large model the slot layout: a LoRA through the real model's own forward."""
