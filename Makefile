@@ -44,6 +44,7 @@ bench: $(INSTALLED) ## The measurements behind the figures in README and docs
 docs: $(INSTALLED) ## Draw the pictures of README and docs again, and write their tables
 	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/calibration.py
+	$(BIN)/python docs/accuracy.py
 	$(BIN)/python docs/keywords.py
 
 clean: ## Remove the virtual environment and what the tools left behind

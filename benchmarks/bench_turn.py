@@ -1,9 +1,10 @@
 """One turn of the embedded model, beside token-by-token decoding with the same weights.
 
-The peer reads the same prompt with the same model run causally and writes the same kind of call,
-one token a forward, greedily, with its cache, unconstrained (so it pays for no grammar). Times are
-medians over requests on this machine, behind the encoded prompt; the ratios are what carries over
-to others: the lattice's time to the model's, and a turn's to that of the peer.
+The peer reads the same prompt with the same model run causally and decodes the same call under the
+same constraint (`left_to_right.py`). Times are medians over requests on this machine, behind the
+encoded prompt; the ratios are what carries over to others: the lattice's time to the model's, and a
+turn's to that of the peer. Beside them: how long a new process takes to load the engine, and what
+memory it then holds.
 """
 
 from __future__ import annotations
@@ -11,63 +12,27 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
-import time
+import subprocess
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import torch
+from left_to_right import left_to_right
 from rich.console import Console
 from rich.table import Table
-from transformers import DynamicCache
 
 from agentkit_engine import Decision, Engine, FillingOptions
-from agentkit_engine.contexts.prompt import render_prompt
 from agentkit_engine.training.evaluation.cases import Case, cases
 from agentkit_engine.training.evaluation.judging import decide
 from agentkit_engine.training.evaluation.matching import Called, same_calls
 
-MOST_TOKENS = 128
 MODES: dict[str, FillingOptions] = {
     "off": {"verify": "off"},
     "rerank": {"verify": "rerank"},
     "exact": {"verify": "exact"},
 }
-
-
-@torch.inference_mode()
-def left_to_right(engine: Engine, case: Case) -> tuple[float, int, str]:
-    """Seconds behind the prompt, forwards, and the text of a greedy causal decode."""
-    checkpoint = engine.runtime.checkpoint
-    model: Any = checkpoint.model
-    prompt = render_prompt(checkpoint.tokenizer, case.messages, case.tools)
-    stops = {checkpoint.tokens.call_close[0], checkpoint.tokens.end}
-    cache = DynamicCache(config=model.config.text_config)
-    device = engine.runtime.denoiser.device
-
-    def following(tokens: list[int]) -> int:
-        ids = torch.tensor([tokens], device=device)
-        hidden = model.model.encoder(input_ids=ids, past_key_values=cache).last_hidden_state
-        return int(model.lm_head(hidden[0, -1]).argmax())
-
-    token = following(prompt)
-    began = time.perf_counter()
-    written = [token]
-    while written[-1] not in stops and len(written) < MOST_TOKENS:
-        written.append(following(written[-1:]))
-    tokenizer: Any = checkpoint.tokenizer
-    text = str(tokenizer.decode(written))
-    return time.perf_counter() - began, len(written), text
-
-
-def is_right(engine: Engine, case: Case, text: str) -> bool:
-    """Whether the text is the expected call, character for character."""
-    (call,) = case.calls
-    written = engine.runtime.syntax.dumps(call.arguments)
-    for byte, token in engine.runtime.syntax.symbols.items():
-        written = written.replace(bytes([byte]), token.encode())
-    dialect = engine.runtime.checkpoint.dialect
-    return text == f"{dialect.call_open}{call.name}{written.decode()}{dialect.call_close}"
 
 
 @dataclass(slots=True)
@@ -107,27 +72,50 @@ def _median(seconds: list[float]) -> str:
     return f"{statistics.median(seconds) * 1000:.1f}"
 
 
-def measure(engine: Engine, name: str, count: int) -> list[list[str]]:
+def measure(engine: Engine, name: str, asked: Iterable[Case], count: int) -> list[list[str]]:
     """Lines of the table, over `count` turns that call for a tool."""
-    calling = (case for case in cases(name) if case.kind == "call")
     ours = {mode: Measured() for mode in MODES}
     theirs: list[float] = []
     steps: list[int] = []
     right = 0
-    for case in islice(calling, count):
-        seconds, forwards, text = left_to_right(engine, case)
-        theirs.append(seconds)
-        steps.append(forwards)
-        right += is_right(engine, case, text)
+    for case in islice(asked, count):
+        spoken = left_to_right(engine, case.messages, case.tools)
+        theirs.append(spoken.seconds)
+        steps.append(spoken.forwards)
+        said = [] if spoken.name is None else [Called(spoken.name, spoken.arguments)]
+        right += same_calls(said, case.calls)
         for mode, found in ours.items():
             decision = decide(engine, case, **MODES[mode])
             found.decisions.append(decision)
-            found.ratios.append(decision.elapsed / seconds)
+            found.ratios.append(decision.elapsed / spoken.seconds)
             made = [Called(one.name, one.arguments) for one in decision.calls]
             found.right += same_calls(made, case.calls)
     peer = [name, "left to right", "", "", "", "", _median(theirs), ""]
     peer += [f"{statistics.mean(steps):.1f}", "1", f"{right / count:.0%}"]
     return [*(found.line(name, mode) for mode, found in ours.items()), peer]
+
+
+def sets() -> dict[str, Iterable[Case]]:
+    """Turns that call for a tool: of shipped ones, and of held-out ones with 8 in the prompt."""
+    return {
+        "shipped tools": (case for case in cases("shipped") if case.kind == "call"),
+        "held-out tools, of 8": (case for case in cases("calls") if len(case.tools) == 8),
+    }
+
+
+_START = """
+import re, sys, time
+import torch
+torch.set_num_threads(int(sys.argv[2]))
+from agentkit_engine import Engine
+began = time.perf_counter()
+engine = Engine.load(sys.argv[1])
+session = engine.session()
+session.extend_sync("hello")
+loaded = time.perf_counter() - began
+peak = int(re.search("VmHWM:[^0-9]+([0-9]+) kB", open("/proc/self/status").read())[1]) / 1024
+print(f"loaded in {loaded:.2f} s (imports left out), {peak:.0f} MB at most")
+"""
 
 
 def main() -> None:
@@ -153,10 +141,12 @@ def main() -> None:
         title=f"{platform.processor() or platform.machine()}, {arguments.threads} threads, "
         f"{engine.runtime.denoiser.device}; ms, medians of {arguments.count} turns",
     )
-    for name in ("shipped", "calls"):
-        for line in measure(engine, name, arguments.count):
+    for name, asked in sets().items():
+        for line in measure(engine, name, asked, arguments.count):
             table.add_row(*line)
     Console(width=140).print(table)
+    start = [sys.executable, "-c", _START, arguments.checkpoint, str(arguments.threads)]
+    print(subprocess.run(start, check=True, capture_output=True, text=True).stdout.strip())
 
 
 if __name__ == "__main__":

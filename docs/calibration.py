@@ -13,6 +13,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+from plots import Axis, Line, plot
 from rich.console import Console
 from rich.table import Table
 
@@ -24,12 +25,12 @@ from agentkit_engine.training.evaluation.matching import same_json
 
 HERE = Path(__file__).parent
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)
-MODES: dict[str, tuple[FillingOptions, str]] = {
-    "as denoised": ({"verify": "off"}, "#c2410c"),
-    "verified": ({"verify": "exact"}, "#1d4ed8"),
+MODES: dict[str, FillingOptions] = {
+    "as denoised": {"verify": "off"},
+    "verified": {"verify": "exact"},
 }
 PARTS = ("shipped", "fresh", "calls")  # of the corpus; none of them is trained on
-SIZE, EDGE = 360, 48  # of the plot and around it, in pixels
+SIZE = 360  # of the plot, in pixels
 
 Pair = tuple[float, bool]
 
@@ -72,49 +73,18 @@ def bins(pairs: Sequence[Pair]) -> list[tuple[int, float, float]]:
 
 def drawn(curves: dict[str, list[tuple[int, float, float]]]) -> str:
     """The curves as SVG; a point's area says how many values it stands for."""
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return EDGE + x * SIZE, EDGE + (1 - y) * SIZE
-
-    whole = SIZE + 2 * EDGE
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole} {whole}" '
-        f'width="{whole}" height="{whole}" font-family="sans-serif" font-size="12">',
-        "<title>Confidence and truth of the embedded model's arguments</title>",
-        f'<rect width="{whole}" height="{whole}" fill="white"/>',
+    lines = [
+        Line(
+            name,
+            [(mean, right) for _, mean, right in points],
+            [2 + 0.4 * count**0.5 for count, _, _ in points],
+        )
+        for name, points in curves.items()
     ]
-    for tenth in range(0, 11, 2):
-        share = tenth / 10
-        (x, bottom), (left, y) = at(share, 0), at(0, share)
-        parts += [
-            f'<path d="M{x} {EDGE}V{bottom}M{left} {y}H{EDGE + SIZE}" stroke="#e5e7eb"/>',
-            f'<text x="{x}" y="{bottom + 18}" text-anchor="middle" fill="#374151">{share}</text>',
-            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end" fill="#374151">{share}</text>',
-        ]
-    (x0, y0), (x1, y1) = at(0, 0), at(1, 1)
-    parts.append(f'<path d="M{x0} {y0}L{x1} {y1}" stroke="#9ca3af" stroke-dasharray="4 4"/>')
-    for row, (name, points) in enumerate(curves.items()):
-        colour = MODES[name][1]
-        places = [at(mean, right) for _, mean, right in points]
-        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        parts.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        for (x, y), (count, _, _) in zip(places, points, strict=True):
-            radius = 2 + 0.4 * count**0.5
-            parts.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour}" '
-                'fill-opacity="0.6"/>'
-            )
-        y = EDGE + 18 + 18 * row
-        parts.append(f'<circle cx="{EDGE + 16}" cy="{y - 4}" r="5" fill="{colour}"/>')
-        parts.append(f'<text x="{EDGE + 28}" y="{y}" fill="#111827">{name}</text>')
-    middle, foot = EDGE + SIZE / 2, whole - 10
-    parts += [
-        f'<text x="{middle}" y="{foot}" text-anchor="middle">confidence</text>',
-        f'<text x="14" y="{middle}" text-anchor="middle" '
-        f'transform="rotate(-90 14 {middle})">share that is right</text>',
-        "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
+    marks = {tenth / 10: str(tenth / 10) for tenth in range(0, 11, 2)}
+    x, y = Axis("confidence", 0, 1, marks), Axis("share that is right", 0, 1, marks)
+    title = "Confidence and truth of the embedded model's arguments"
+    return plot(title, lines, x, y, width=SIZE, height=SIZE, diagonal=True)
 
 
 def main() -> None:
@@ -125,7 +95,7 @@ def main() -> None:
     engine = Engine.load(arguments.checkpoint)
     table = Table("", "values", "right", "calibration error")
     curves: dict[str, list[tuple[int, float, float]]] = {}
-    for name, (options, _) in MODES.items():
+    for name, options in MODES.items():
         pairs = list(judged(engine, options, arguments.turns))
         curves[name] = bins(pairs)
         error = sum(count * abs(mean - right) for count, mean, right in curves[name])

@@ -1,7 +1,8 @@
 """The corpus: reproducible, valid by its own schemas, and held out where it says so."""
 
-from __future__ import json
+from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess

@@ -114,9 +114,9 @@ def test_the_exported_model_is_the_average(tmp_path: Path) -> None:
     feed = Feed(trainer.tokenizer, trainer.recipe, first=0, most_tools=2)
     trained = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
     mean: dict[str, Tensor] = {}
-    for count, (_, batch) in enumerate(islice(feed, 3)):
+    for before, (_, batch) in enumerate(islice(feed, 3)):
         trainer._step([batch], condition=False)
-        past = min(0.5, (1 + count) / (10 + count))  # where it began counts little
+        past = min(0.5, (1 + before) / (10 + before))  # where it began counts little
         for name, weight in trained.items():
             known = mean.get(name, weight.detach())
             mean[name] = past * known + (1 - past) * weight.detach()

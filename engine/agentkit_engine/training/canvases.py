@@ -28,6 +28,7 @@ _FREE_SHARE = 0.15  # how often a call is written freely, too
 _FLOATING_SHARE = 0.1  # how often an answer is
 _SEVERAL_SHARE = 0.35  # how often a choice has room for more calls than are made
 _MOST_CALLS = 8
+_CHOICE_WORTH = 2.5  # few positions, on which everything hangs
 _WORDS = "\x00"  # stands for a user's words where only what comes before them is of interest
 
 
@@ -39,11 +40,13 @@ class Block:
         at: how many prompt tokens it sees.
         tokens: the clean canvas.
         free: which positions are denoised.
+        worth: what its positions count, beside those of other canvases.
     """
 
     at: int
     tokens: tuple[int, ...]
     free: tuple[bool, ...]
+    worth: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ class Canvases:
         one = (False,) * len(opening) + (True,) * len(padded[-1])
         tokens = tuple(token for row in rows for token in (*opening, *row))
         assert len(tokens) == width
-        return Block(at, tokens, one * calls)
+        return Block(at, tokens, one * calls, _CHOICE_WORTH)
 
     def _answer(self, text: str, at: int, random: Random) -> Block:
         ids = self.encode(text.encode())

@@ -23,6 +23,8 @@ class Piece(Protocol):
     def tokens(self) -> Sequence[int]: ...
     @property
     def free(self) -> Sequence[bool]: ...
+    @property
+    def worth(self) -> float: ...
 
 
 def corrupted(
@@ -60,7 +62,7 @@ def weights(piece: Piece, noisy: Sequence[int], *, filler: int) -> list[float]:
     found: list[float] = []
     previous = -1
     for token, seen, free in zip(piece.tokens, noisy, piece.free, strict=True):
-        weight = _KEPT if seen == token else 1.0
+        weight = piece.worth * (_KEPT if seen == token else 1.0)
         if token == filler and previous == filler:
             weight *= _LATER_FILLER
         found.append(weight if free else 0.0)

@@ -13,6 +13,7 @@ import torch
 
 from agentkit_engine import Engine
 from agentkit_engine.contexts.prompt import render_prompt
+from agentkit_engine.errors import TemplateError
 
 WIDTH = 64
 SURE = 0.1  # nats: positions are accepted while their entropies add up to no more
@@ -63,5 +64,5 @@ def _parsed(text: str, engine: Engine, opening: str, closing: str) -> tuple[str,
         written = written.replace(token.encode(), bytes([byte]))
     try:
         return name, syntax.loads(written)
-    except ValueError:
+    except TemplateError:  # it is not Gemma's notation
         return None
