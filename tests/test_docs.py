@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -62,7 +63,8 @@ def test_snippets_run_as_programs(page: str, snippet: str) -> None:
         exec(code, {"__name__": "docs"})
 
 
-def test_the_calibration_is_drawn_from_its_bins() -> None:
+def test_the_calibration_is_drawn_from_its_bins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)  # as when it is run
     script = runpy.run_path(str(DOCS / "calibration.py"))
     pairs = [(0.05, False), (0.97, True), (0.97, True), (0.98, False), (1.0, True)]
     found = script["bins"](pairs)
@@ -71,3 +73,20 @@ def test_the_calibration_is_drawn_from_its_bins() -> None:
     drawn = ElementTree.fromstring(script["drawn"]({"verified": found}))
     radii = [float(one.get("r", "0")) for one in drawn.iter() if one.tag.endswith("circle")]
     assert len(radii) == 4  # and one in the legend
+
+
+def test_the_losses_are_drawn_from_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+    script = runpy.run_path(str(DOCS / "accuracy.py"))
+    log = tmp_path / "log.jsonl"
+    rows = [{"tokens": step * 1e6, "denoise": 5 - step / 20, "causal": 3.0} for step in range(60)]
+    log.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    denoise, causal = script["curves"](log)
+    assert denoise.points[0] == (19.0, pytest.approx(5 - 9.5 / 20))
+    assert [loss for _, loss in causal.points] == [3.0, 3.0, 3.0]
+    plots = runpy.run_path(str(DOCS / "plots.py"))
+    axes = [plots["Axis"]("steps", 0, 100, {0: "0"}), plots["Axis"]("loss", 0, 5, {5: "5"})]
+    drawn = ElementTree.fromstring(plots["plot"]("Losses < 5", [denoise, causal], *axes))
+    paths = [one.get("d", "") for one in drawn.iter() if one.get("stroke-width") == "2"]
+    assert [path.count("L") for path in paths] == [2, 2]
+    assert drawn.find("{*}title").text == "Losses < 5"  # type: ignore[union-attr]

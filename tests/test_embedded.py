@@ -18,7 +18,7 @@ from agentkit_tools.clock import toolset as clock
 from agentkit_tools.todo import TodoList
 
 # set -> what is asked -> a share that the checkpoint reaches with some room to spare
-FLOORS = {"shipped": {"tool chosen": 0.8}}
+FLOORS = {"shipped": {"tool chosen": 0.9}}
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 
 
