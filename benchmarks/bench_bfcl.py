@@ -11,10 +11,10 @@ leaderboard accepts any of several values where these rows tell one, so its own 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from json_lines import rows_of
 
 from agentkit_engine.training.evaluation.casefile import case_of
 from agentkit_engine.training.evaluation.cases import Case
@@ -30,15 +30,10 @@ CATEGORIES: Mapping[str, int] = {
 }
 
 
-def _rows(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
 def read(data: Path, category: str, limit: int | None) -> list[Case]:
     """The first rows of a category, with their tools."""
-    tools = {tool["id"]: tool for tool in _rows(data / "bfcl" / "tools.jsonl")}
-    rows = [row for row in _rows(data / "bfcl" / "cases.jsonl") if row["category"] == category]
+    tools = {tool["id"]: tool for tool in rows_of(data / "bfcl" / "tools.jsonl")}
+    rows = [row for row in rows_of(data / "bfcl" / "cases.jsonl") if row["category"] == category]
     return [
         case_of({**row, "tools": [tools[name] for name in row["tools"]]}, row["id"])
         for row in rows[:limit]

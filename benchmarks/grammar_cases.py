@@ -13,12 +13,13 @@ mcp-tools/github-mcp-server.jsonl    github/github-mcp-server, pkg/github/__tool
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
+
+from json_lines import rows_of
 
 __all__ = ["BOOKING", "SETS", "SPLIT_SIZES", "Case", "Trial", "read", "sample"]
 
@@ -59,20 +60,15 @@ SPLIT_SIZES: Mapping[str, int] = {
 """Schemas of each split in all of JSONSchemaBench (its README). Other splits have no weight."""
 
 
-def _rows(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
 def _jsonschemabench(data: Path) -> Iterator[Case]:
-    for row in _rows(data / "jsonschemabench" / "dev.jsonl"):
+    for row in rows_of(data / "jsonschemabench" / "dev.jsonl"):
         trials = tuple(Trial(test["data"], test["valid"]) for test in row["tests"])
         yield Case(row["id"], row["split"], row["schema"], trials)
 
 
 def _suite(data: Path) -> Iterator[Case]:
     """The groups of the required tests; the optional ones are about formats and limits."""
-    for row in _rows(data / "json-schema-test-suite" / "draft2020-12.jsonl"):
+    for row in rows_of(data / "json-schema-test-suite" / "draft2020-12.jsonl"):
         if row["split"] == "required":
             trials = tuple(Trial(test["data"], test["valid"]) for test in row["tests"])
             yield Case(row["id"], row["split"], row["schema"], trials)
@@ -81,11 +77,11 @@ def _suite(data: Path) -> Iterator[Case]:
 def _bfcl(data: Path) -> Iterator[Case]:
     """Every tool with the ground-truth calls to it, in both orders of their keys."""
     calls: defaultdict[str, list[Any]] = defaultdict(list)
-    for row in _rows(data / "bfcl" / "cases.jsonl"):
+    for row in rows_of(data / "bfcl" / "cases.jsonl"):
         for call in row["calls"]:
             if call["valid"]:
                 calls[call["tool"]].append(call["arguments"])
-    for row in _rows(data / "bfcl" / "tools.jsonl"):
+    for row in rows_of(data / "bfcl" / "tools.jsonl"):
         schema, values = row["parameters"], calls[row["id"]]
         given = [Trial(value, True) for value in values]
         declared = [Trial(_as_declared(schema, value), True, "declared") for value in values]
@@ -93,12 +89,12 @@ def _bfcl(data: Path) -> Iterator[Case]:
 
 
 def _tau(data: Path) -> Iterator[Case]:
-    for row in _rows(data / "tau-bench" / "tools.jsonl"):
+    for row in rows_of(data / "tau-bench" / "tools.jsonl"):
         yield Case(f"{row['domain']}/{row['name']}", row["domain"], row["parameters"])
 
 
 def _mcp(data: Path) -> Iterator[Case]:
-    rows = _rows(data / "mcp-tools" / "github-mcp-server.jsonl")
+    rows = rows_of(data / "mcp-tools" / "github-mcp-server.jsonl")
     for number, row in enumerate(rows):
         yield Case(f"{number}/{row['name']}", row["server"], row["inputSchema"])
 

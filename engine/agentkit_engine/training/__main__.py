@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from agentkit_engine.training.corpus.conversations import FLOWS, SHARES
 from agentkit_engine.training.evaluation import options as evaluation
@@ -63,11 +62,9 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     from agentkit_engine.training.recipe import Recipe
 
     for field in fields(Recipe):
-        kind = type(field.default)
-        action: Any = argparse.BooleanOptionalAction if kind is bool else None
-        name = f"--{field.name.replace('_', '-')}"
-        if action:
-            parser.add_argument(name, action=action, default=None)
+        name, kind = f"--{field.name.replace('_', '-')}", type(field.default)
+        if kind is bool:
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None)
         else:
             parser.add_argument(name, type=kind, default=None, metavar=kind.__name__.upper())
 

@@ -6,7 +6,6 @@ The canvases are those that the engine builds at run time: both lay them out thr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
+from agentkit_engine.contexts.prompt import encode_written, render_prompt, write_head
 from agentkit_engine.dialect import Dialect
 from agentkit_engine.layouts.canvas import lay_out, lay_out_choice, pour, slot_width, surface
 from agentkit_engine.syntax import GEMMA
@@ -29,7 +29,6 @@ _FLOATING_SHARE = 0.1  # how often an answer is
 _SEVERAL_SHARE = 0.35  # how often a choice has room for more calls than are made
 _MOST_CALLS = 8
 _CHOICE_WORTH = 2.5  # few positions, on which everything hangs
-_WORDS = "\x00"  # stands for a user's words where only what comes before them is of interest
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +97,12 @@ class Canvases:
         """The examples of conversations that share their tools and instructions."""
         first = conversations[0]
         system = first.messages[:1] if first.messages[0]["role"] == "system" else []
-        shared = self._head(system, first.tools)
+        shared = encode_written(self._tokenizer, write_head(self._tokenizer, system, first.tools))
         return [self._example(one, shared, len(system), random) for one in conversations]
 
     def example(self, conversation: Conversation, random: Random) -> Example:
         """All canvases of one conversation over one encoder sequence."""
         return self.scene([conversation], random)[0]
-
-    def _head(self, system: Sequence[Any], tools: Sequence[Any]) -> list[int]:
-        """What stands before the user's first words."""
-        turn = {"role": "user", "content": _WORDS}
-        text = self._write([*system, turn], tools, prompt=False)
-        (opening,) = re.findall(r"<[^<>]+>\w*\s*" + _WORDS, text)
-        return self._tokens(text[: text.index(opening)])
-
-    def _write(self, messages: Sequence[Any], tools: Sequence[Any] = (), *, prompt: bool) -> str:
-        """Messages and tools as the chat template has them."""
-        text = self._tokenizer.apply_chat_template(
-            messages, tools=tools or None, tokenize=False, add_generation_prompt=prompt
-        )
-        return str(text)
-
-    def _tokens(self, text: str) -> list[int]:
-        return list(self._backend.encode(text, add_special_tokens=False).ids)
 
     def _example(
         self, conversation: Conversation, shared: list[int], skipped: int, random: Random
@@ -147,7 +129,7 @@ class Canvases:
 
     def _behind(self, shared: list[int], said: Sequence[Any], *, prompt: bool) -> list[int]:
         """What is said behind the shared tokens; the template begins every chat alike."""
-        start, *rest = self._tokens(self._write(said, prompt=prompt))
+        start, *rest = render_prompt(self._tokenizer, said, add_generation_prompt=prompt)
         if start != shared[0]:
             raise ValueError("the chat template does not begin with one token of its own")
         return shared + rest

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -62,7 +62,7 @@ class Trainer:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         folder.mkdir(parents=True, exist_ok=True)
-        self._check()
+        state = self._stored()
         self.tokenizer = self._tokenizer()
         self.progress = Progress()
         self.model = self._model()
@@ -73,7 +73,8 @@ class Trainer:
         if recipe.compile:
             self.fused.compile_parts(whole=recipe.device != "cpu")
         self.optimizers = _optimizers(self.model, recipe.learning_rate)
-        self._restore()
+        if state:
+            self._restore(state)
 
     def run(self) -> None:
         """Trains until the recipe's minutes are used up, however many runs that takes."""
@@ -181,12 +182,12 @@ class Trainer:
             flush=True,
         )
 
-    def _check(self) -> None:
-        """A run goes on with the recipe that it began with."""
+    def _stored(self) -> dict[str, Any] | None:
+        """The state of a run that is taken up, which goes on with the recipe that it began with."""
         path = self.folder / "state.pt"
         if not path.exists():
-            return
-        state = torch.load(path, weights_only=True, map_location="cpu")
+            return None
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
         before = state.get("recipe") or {}  # the first runs did not write it down
         now = asdict(self.recipe)
         names = [field.name for field in fields(Recipe) if field.name not in _FREE]
@@ -200,6 +201,7 @@ class Trainer:
             raise CheckpointError(
                 f"{str(self.folder)!r} holds a run of another recipe ({told}); take another folder"
             )
+        return state
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         if (self.folder / "tokenizer.json").exists():
@@ -225,11 +227,7 @@ class Trainer:
         made: Any = build_model(config, seed=recipe.seed)
         return made.to(self.device)
 
-    def _restore(self) -> None:
-        path = self.folder / "state.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True, map_location=self.device)
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.progress = Progress(**state["progress"])
         averaged: Any = DiffusionGemmaForBlockDiffusion.from_pretrained(

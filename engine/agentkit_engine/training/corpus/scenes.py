@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import Any
 
@@ -104,9 +104,7 @@ def _stage(
     def ask(wanted: Declared | None) -> Task:
         return maker.request(wanted or random.choice(able))
 
-    def foreign() -> Tool:
-        return _foreign(random, part, [one.tool for one in declared])
-
+    foreign = partial(_foreign, random, part, [one.tool for one in declared])
     return Stage(random, maker, able, ask, foreign), declared
 
 
@@ -128,10 +126,10 @@ def _cast(
         targets += _partner(random, first)
     siblings = [t for t in tools() if t.domain == first.domain and t is not first]
     near = [t for t in siblings if abs(t.place - first.place) <= _NEAR]
-    pools = (near, siblings, list(tools()))
+    pools = (near, siblings, tools())
     while len(targets) + len(others) < count:
         (pool,) = random.choices(pools, (4, 4, 3))
-        tool = random.choice(pool or siblings or list(tools()))
+        tool = random.choice(pool or siblings or tools())
         if tool.held and not part.held:  # training does not even see one beside others
             continue
         if all(_compatible(tool, one) for one in (*targets, *others)):
@@ -195,7 +193,5 @@ def _shipped_stage(random: Random, maker: Maker, part: Part) -> tuple[Stage, lis
     def ask(wanted: Declared | None) -> Task:
         return shipped.task(random, wanted or random.choice(declared), held=part.held)
 
-    def foreign() -> Tool:
-        return _foreign(random, part, [one.tool for one in declared])
-
+    foreign = partial(_foreign, random, part, [one.tool for one in declared])
     return Stage(random, maker, declared, ask, foreign), declared

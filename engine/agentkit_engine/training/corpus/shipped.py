@@ -15,7 +15,7 @@ from agentkit_engine.training.corpus.domains import imperatives
 from agentkit_engine.training.corpus.kinds import KINDS
 from agentkit_engine.training.corpus.lexicon import Pen
 from agentkit_engine.training.corpus.tasks import Task
-from agentkit_engine.training.corpus.wording import polished, snake
+from agentkit_engine.training.corpus.wording import failure, polished, snake
 
 
 def _declared(
@@ -132,18 +132,11 @@ def _task(
     return Task(declared, request, arguments, result, answer, (result,))
 
 
-def _failure(random: Random, name: str, reason: str) -> str:
-    if random.random() < 0.4:
-        return f"error: {reason}"
-    told = f"error: {name} failed: ValueError: {reason}."
-    return f"{told} Call it with other arguments, or answer without it."
-
-
 def _failed(
     random: Random, declared: Declared, request: str, arguments: dict[str, Any], reason: str,
     told: str = "",
 ) -> Task:  # fmt: skip
-    error = _failure(random, declared.name, told or reason)
+    error = failure(declared.name, told or reason, bare=random.random() < 0.4)
     return Task(declared, request, arguments, error, f"That failed: {reason}.", (reason,))
 
 

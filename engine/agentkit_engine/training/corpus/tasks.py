@@ -17,6 +17,7 @@ from agentkit_engine.training.corpus.domains import imperatives
 from agentkit_engine.training.corpus.kinds import KINDS, Said
 from agentkit_engine.training.corpus.wording import (
     Style,
+    failure,
     key,
     listed,
     polished,
@@ -98,9 +99,7 @@ class Maker:
         frame = Frame(groups)
         said: dict[str, Said] = {}
         for handle in frame.handles:
-            kind = tool.argument(handle).kind
-            assert kind is not None
-            said[handle] = kind.draw(random, held=self.held)
+            said[handle] = self._draw(declared, handle)
         _order(tool, said)
         return frame, said
 
@@ -161,14 +160,17 @@ class Maker:
 
     def _others(self, declared: Declared, handle: str, first: Said, count: int) -> list[Said]:
         """At most `count` values of an argument, all different, the first as told."""
-        kind = declared.tool.argument(handle).kind
-        assert kind is not None
         found = [first]
         for _ in range(3 * count):
-            value = kind.draw(self.random, held=self.held)
+            value = self._draw(declared, handle)
             if len(found) < count and all(value.value != other.value for other in found):
                 found.append(value)
         return found
+
+    def _draw(self, declared: Declared, handle: str) -> Said:
+        kind = declared.tool.argument(handle).kind
+        assert kind is not None  # frames say no object as a whole
+        return kind.draw(self.random, held=self.held)
 
     def without(self, task: Task) -> tuple[Task, str] | None:
         """The task with a required value left vague, and the argument; None where none can."""
@@ -193,14 +195,11 @@ class Maker:
         """An error that says what is right, and the task as it is right; None where none can."""
         random = self.random
         texts = [h for h in task.said if "." not in h and isinstance(task.said[h].value, str)
-                 and task.declared.tool.argument(h).kind is not None
                  and "enum" not in self._property(task, h)]  # fmt: skip
         if not texts:
             return None
         handle = random.choice(texts)
-        kind = task.declared.tool.argument(handle).kind
-        assert kind is not None
-        wrong, right = task.said[handle].value, kind.draw(random, held=self.held)
+        wrong, right = task.said[handle].value, self._draw(task.declared, handle)
         if right.value == wrong:
             return None
         name = task.declared.keys[handle]
@@ -223,14 +222,11 @@ class Maker:
         return KINDS[self.random.choice(kinds)].draw(self.random, held=self.held).words
 
     def failure(self, name: str, reason: str) -> str:
-        """What a failed call returns: the bare reason, or as the agent loop words it."""
+        """What a failed call returns: a text, or an object of JSON."""
         draw = self.random.random()
-        if draw < 0.4:
-            return f"error: {reason}"
-        if draw < 0.5:
+        if 0.4 <= draw < 0.5:
             return json.dumps({"error": reason}, ensure_ascii=False)
-        told = f"error: {name} failed: ValueError: {reason}."
-        return f"{told} Call it with other arguments, or answer without it."
+        return failure(name, reason, bare=draw < 0.4)
 
     def _property(self, task: Task, handle: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = task.declared.schema["properties"][task.declared.keys[handle]]
@@ -303,6 +299,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
     return str(value)
-
-
-__all__ = ["Declared", "Maker", "Task"]

@@ -111,3 +111,11 @@ def listed(random: Random, words: Sequence[str]) -> str:
         return words[0]
     last = random.choice((" and ", " and ", " and also ", ", and " if len(words) > 2 else " and "))
     return ", ".join(words[:-1]) + last + words[-1]
+
+
+def failure(name: str, reason: str, *, bare: bool) -> str:
+    """What a failed call returns: the `bare` reason, or as the agent loop words it."""
+    if bare:
+        return f"error: {reason}"
+    told = f"error: {name} failed: ValueError: {reason}."
+    return f"{told} Call it with other arguments, or answer without it."

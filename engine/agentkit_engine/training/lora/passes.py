@@ -19,22 +19,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from agentkit_engine.training.corruption import weights
+from agentkit_engine.training.corruption import Piece, weights
 
 _TRUNK = -1
 
 
-class Canvas(Protocol):
-    """One canvas and what it should become; see `agentkit_engine.training.canvases.Block`."""
+class Canvas(Piece, Protocol):
+    """One canvas, and how much of its conversation it sees; see `canvases.Block`."""
 
     @property
     def at(self) -> int: ...
-    @property
-    def tokens(self) -> Sequence[int]: ...
-    @property
-    def free(self) -> Sequence[bool]: ...
-    @property
-    def worth(self) -> float: ...
 
 
 class Taught(Protocol):
