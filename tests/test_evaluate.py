@@ -294,6 +294,7 @@ def test_the_leaderboards_rows_are_joined_with_their_tools(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    monkeypatch.syspath_prepend(str(BENCH.parent))  # as when it runs as a script
     spec = importlib.util.spec_from_file_location("bench_bfcl", BENCH)
     assert spec is not None
     assert spec.loader is not None
