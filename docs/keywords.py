@@ -11,7 +11,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from agentkit.cli import main
+from agentkit.terminal.cli import main
 from agentkit_engine.grammar.schema.drafts import Draft
 from agentkit_engine.grammar.schema.keywords import KEYWORDS, Keyword
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agentkit import Agent, load_toolsets
-from agentkit.drawing import Screen
+from agentkit.terminal.screen import Screen
 
 REQUESTS = (
     "Add buy milk to my to-do list",

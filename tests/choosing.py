@@ -11,7 +11,7 @@ from agentkit_engine import Engine
 from agentkit_engine.contexts.context import Context
 from agentkit_engine.denoisers import Denoiser
 from agentkit_engine.filling.deciding import decide
-from agentkit_engine.filling.outcome import Decision
+from agentkit_engine.filling.outcome import Decision, OnDraft
 from agentkit_engine.filling.settings import Batch, Settings
 from agentkit_engine.filling.turn import Turn
 from agentkit_engine.layouts.forms import Choice, Form
@@ -59,6 +59,8 @@ def decided(
     *,
     most: int = 1,
     left: Sequence[int] = (),
+    answer: Schema | None = None,
+    on_draft: OnDraft | None = None,
     batch: Batch | None = None,
     layout: Layout = "slots",
     prompt: str = "hello",
@@ -71,11 +73,13 @@ def decided(
     runtime = engine.runtime
     context = Context(runtime.checkpoint.tokenizer, runtime.prefixes)
     run_alone(context.extend(prompt), runtime.denoiser)
-    turn = Turn(runtime, context, Settings(layout=layout, **options))
+    settings = Settings(layout=layout, **options)
+    turn = Turn(runtime, context, settings, drafts=on_draft is not None)
     left = left or range(most, 0, -1)
     choices = [
         (runtime.turn_forms(calls, layout=layout, at_once=count)[0], numbers)
         for numbers, count in zip(chosen, left, strict=False)
     ]
     choosing: Any = Choosing(engine, *choices)
-    return run_alone(decide(turn, calls, most=most, batch=batch), choosing)
+    work = decide(turn, calls, answer=answer, most=most, batch=batch)
+    return run_alone(work, choosing, on_event=on_draft)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentkit import (
@@ -13,10 +13,12 @@ from agentkit import (
     Conversation,
     Decision,
     Message,
+    ProposedCall,
     ResultMessage,
     ToolSpec,
     tool,
 )
+from agentkit.backend import ModelSettings, OnDraft
 from agentkit.testing import ScriptedBackend, ScriptItem
 
 
@@ -56,7 +58,13 @@ class Fixed:
     def __init__(self, decisions: Sequence[Decision]) -> None:
         self.decisions = list(decisions)
 
-    async def open(self, *, instructions: str, tools: Sequence[ToolSpec]) -> Conversation:
+    async def open(
+        self,
+        *,
+        instructions: str,
+        tools: Sequence[ToolSpec],
+        output: Mapping[str, Any] | None = None,
+    ) -> Conversation:
         return FixedConversation(self)
 
     async def aclose(self) -> None:
@@ -69,8 +77,19 @@ class FixedConversation:
 
     async def extend(self, messages: Sequence[Message]) -> None: ...
 
-    async def decide(self, *, steps: int, on_draft: object = None) -> Decision:
+    async def decide(
+        self, *, settings: ModelSettings = ModelSettings(), on_draft: OnDraft | None = None
+    ) -> Decision:
         return self.backend.decisions.pop(0)
+
+    async def refill(
+        self,
+        filled: ProposedCall | Decision,
+        rejected: Mapping[str, str],
+        *,
+        settings: ModelSettings = ModelSettings(),
+    ) -> Decision:
+        raise BackendError("this backend can't refill")
 
     def fork(self) -> Conversation:
         raise BackendError("this backend can't fork")

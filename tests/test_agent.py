@@ -17,7 +17,9 @@ from agentkit import (
     Decision,
     DefinitionError,
     History,
+    LimitReached,
     Message,
+    ModelSettings,
     ProposedCall,
     RepeatedFailure,
     ResultMessage,
@@ -25,7 +27,6 @@ from agentkit import (
     RunResult,
     Timings,
     Toolset,
-    TurnLimitReached,
     UserMessage,
     dump_messages,
     load_messages,
@@ -51,16 +52,17 @@ def test_two_tools_of_one_name_are_refused() -> None:
         Agent(tools=[add, tool(lambda: 1, name="add")])
 
 
-@pytest.mark.parametrize("options", [{"max_turns": 0}, {"steps": 0}, {"steps": -1}])
-def test_numbers_below_one_are_refused(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{"retries": -1}, {"same_failures": 0}])
+def test_numbers_that_are_too_small_are_refused(options: dict[str, Any]) -> None:
     [name] = options
-    with pytest.raises(DefinitionError, match=f"{name}=.* is too small; give 1 or more"):
+    with pytest.raises(DefinitionError, match=f"{name}=.* is too small; give [01] or more"):
         Agent(**options)
 
 
-async def test_steps_of_a_run_are_checked_too() -> None:
-    with pytest.raises(DefinitionError, match="steps=0"):
-        await agent_of(answer("x")).run("hi", steps=0)
+@pytest.mark.parametrize("name", ["steps", "max_calls", "max_tokens"])
+def test_settings_below_one_are_refused(name: str) -> None:
+    with pytest.raises(DefinitionError, match=f"{name}=0 is too small; give 1 or more"):
+        ModelSettings(**{name: 0})
 
 
 def test_something_else_is_no_backend() -> None:
@@ -82,7 +84,9 @@ async def test_an_answer_at_once() -> None:
 
 
 async def test_a_call_then_an_answer() -> None:
-    result = await agent_of(call("add", a=1, b=2), answer("3")).run("1 + 2?", steps=4)
+    result = await agent_of(call("add", a=1, b=2), answer("3")).run(
+        "1 + 2?", settings=ModelSettings(steps=4)
+    )
     made = Call("call_1", "add", {"a": 1, "b": 2})
     outcome = ResultMessage("call_1", "add", "3")
     assert result.messages == (
@@ -191,7 +195,7 @@ def test_whatever_happens_the_history_is_whole(script: list[ScriptItem]) -> None
     history: History
     try:
         history = Agent(tools=[add, fail], backend=backend).run_sync("go").messages
-    except (TurnLimitReached, RepeatedFailure) as error:
+    except (LimitReached, RepeatedFailure) as error:
         history = error.history
     check_well_formed(history)
     [conversation] = backend.conversations

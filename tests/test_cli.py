@@ -1,35 +1,19 @@
 """The command line, with a scripted model behind it: what it prints, and how it fails."""
 
-import io
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from agentkit import (
-    AgentKitError,
-    BackendError,
-    Call,
-    CallFilled,
-    Cell,
-    ContextTooLong,
-    Decision,
-    Draft,
-    DraftCanvas,
-    Plugin,
-    PluginError,
-    ResultMessage,
-    Row,
-    cli,
-)
-from agentkit.cli import main
-from agentkit.drawing import FILLER, NOISE, Screen, draw_call, draw_draft, draw_result, export_svg
+from agentkit import BackendError, Plugin, PluginError
+from agentkit.terminal import commands, failures, tools
+from agentkit.terminal.cli import COMMANDS, main
+from agentkit.terminal.drawing import NOISE
 from agentkit.testing import ScriptedBackend, ScriptItem, answer, call
 
 ADD = call("todo_add", text="buy milk")
@@ -101,7 +85,10 @@ def test_run_offers_every_plugin_by_default_and_none_for_an_empty_list() -> None
 def test_steps_reach_the_backend() -> None:
     backend = ScriptedBackend([answer("Hello.")])
     main(["run", "Hi", "--steps", "4"], backend=backend)
-    assert backend.conversations[0].steps == [4]
+    assert backend.conversations[0].settings[0].steps == 4
+    backend = ScriptedBackend([answer("Hello.")])
+    main(["run", "Hi", "--steps", "auto"], backend=backend)
+    assert backend.conversations[0].settings[0].steps == "auto"
 
 
 # run --json
@@ -114,6 +101,8 @@ def test_json_prints_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0
     timings = told.pop("timings_ms")
     assert told == {
+        "status": "answered",
+        "reason": "",
         "answer": "Done; it is 42.",
         "calls": [
             {
@@ -166,6 +155,101 @@ def test_json_tells_an_error_before_the_first_message(
     assert "messages" not in told["error"]
 
 
+# an agent of one's own
+
+FILE = """
+from dataclasses import dataclass
+
+from agentkit import Agent, RunContext, approve_when, ask_when, confidence, named
+
+@dataclass
+class Customer:
+    name: str
+
+def customer():
+    return Customer("Grace")
+
+agent = Agent(policies=[approve_when(named("send"), "it is paid for"), ask_when(confidence < 0.5)])
+
+@agent.tool
+def send(context: RunContext[Customer], to: str) -> str:
+    '''Send a parcel.'''
+    return f"sent to {to} from {context.deps.name}"
+
+@agent.tool
+def track(context: RunContext[Customer], number: int) -> str:
+    '''Track a parcel.'''
+    return f"{context.deps.name}'s is here"
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> str:
+    """A file with an agent in it, as the command line names it."""
+    (tmp_path / "desk.py").write_text(FILE, "utf-8")
+    return f"{tmp_path / 'desk.py'}:agent"
+
+
+def test_run_asks_the_agent_named_and_gives_it_what_was_named(
+    desk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script: list[ScriptItem] = [call("track", number=7), answer("It is here.")]
+    status, told = run_json(capsys, ["run", desk, "Where is it?", "--deps", "customer"], script)
+    assert status == 0
+    assert told["calls"][0]["result"] == "Grace's is here"
+
+
+def test_a_call_that_waits_is_told_and_is_no_success(
+    desk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, told = run_json(capsys, ["run", desk, "Send it"], [call("send", to="Ada")])
+    assert (status, told["status"], told["answer"]) == (1, "paused", "")
+    assert told["calls"][0] == {
+        "tool": "send",
+        "arguments": {"to": "Ada"},
+        "confidence": {"/to": 1.0},
+        "result": None,
+        "is_error": False,
+    }
+    assert main(["run", desk, "Send it"], backend=ScriptedBackend([call("send", to="Ada")])) == 1
+    out, err = capsys.readouterr()
+    assert "send waits for approval: it is paid for" in out
+    assert err == "agentkit: calls wait, so there is no answer: call_1 send: approval\n"
+
+
+def test_a_question_asked_back_is_an_answer_to_whom_asked(
+    desk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doubtful = call("track", number=7).sure(number=0.3)
+    status, told = run_json(capsys, ["run", desk, "Where is it?"], [doubtful])
+    assert (status, told["status"], told["calls"]) == (0, "asked", [])
+    assert told["answer"] == "Which number do you mean? I read 7, but am only 30% sure."
+
+
+def test_an_error_of_the_agent_s_own_code_is_told_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lost.py").write_text(
+        "from agentkit import Agent\nagent = Agent(instructions=lambda context: context.deps.name)\n"
+    )
+    assert main(["run", f"{tmp_path / 'lost.py'}:agent", "Hi"], backend=ScriptedBackend([])) == 1
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "agentkit: AttributeError: 'NoneType' object has no attribute 'name'"
+    assert [line for line in lines if "File" in line] == [
+        f'  File "{tmp_path / "lost.py"}", line 2, in <lambda>'
+    ]
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> list[Plugin]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tools, "discover", fail)
+    monkeypatch.setattr(failures, "_OTHERS", (*failures._OTHERS, str(Path(__file__).parent)))
+    with pytest.raises(ZeroDivisionError):
+        main(["tools"])
+
+
 # errors
 
 
@@ -174,9 +258,12 @@ def test_json_tells_an_error_before_the_first_message(
     [
         (["run", " "], "the request is empty"),
         (["run", "Hi", "--tools", "abacus"], "'abacus'"),
-        (["run", "Hi", "--backend", "http://localhost:8000/v1"], "'http://localhost:8000/v1'"),
+        (["run", "Hi", "--backend", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
         (["run", "Hi", "--backend", "oracle"], "'oracle'"),
-        (["chat", "--backend", "https://example.org"], "'https://example.org'"),
+        (["run", "nowhere.py:agent", "Hi"], "there is no file 'nowhere.py'"),
+        (["run", "Hi", "--deps", "customer"], "--deps 'customer' belongs to an agent"),
+        (["run", "nowhere.py:agent", "Hi", "--tools", "clock"], "leave --tools out"),
+        (["chat", "nowhere:agent"], "there is no module 'nowhere'"),
     ],
 )
 def test_an_error_is_one_line_without_a_traceback(
@@ -209,6 +296,8 @@ def test_an_error_in_the_middle_of_a_run_comes_after_what_was_done(
         ["run", "Hi", "--steps", "0"],
         ["run", "Hi", "--steps", "many"],
         ["tools", "--json"],
+        ["new"],
+        ["chat", "one:agent", "two:agent"],
     ],
 )
 def test_wrong_usage_is_status_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,73 +305,6 @@ def test_wrong_usage_is_status_2(argv: list[str], capsys: pytest.CaptureFixture[
         main(argv)
     assert info.value.code == 2
     assert "usage: agentkit" in capsys.readouterr().err
-
-
-# chat
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str | BaseException]]:
-    """What the user types, line by line; then the end of the input."""
-    lines: list[str | BaseException] = []
-
-    def read(prompt: str = "") -> str:
-        line = lines.pop(0) if lines else EOFError()
-        if isinstance(line, BaseException):
-            raise line
-        return line
-
-    monkeypatch.setattr("builtins.input", read)
-    yield lines
-    assert lines == []
-
-
-def test_chat_goes_on_with_the_history(typed: list[str | BaseException]) -> None:
-    typed += ["Add buy milk", "", "Thanks", "exit"]
-    backend = ScriptedBackend([ADD, answer("Added."), answer("You are welcome.")])
-    assert main(["chat"], backend=backend) == 0
-    roles = [message.role for message in backend.conversations[-1].messages]
-    assert roles == ["user", "call", "result", "answer", "user"]
-
-
-def test_chat_tells_an_error_and_goes_on(
-    typed: list[str | BaseException], capsys: pytest.CaptureFixture[str]
-) -> None:
-    typed += ["Add buy milk", "And now?"]
-    backend = ScriptedBackend([ADD, BackendError("out of memory"), answer("Better.")])
-    assert main(["chat"], backend=backend) == 0
-    out = capsys.readouterr().out
-    assert out.index("Added 1") < out.index("out of memory") < out.index("Better.")
-    roles = [message.role for message in backend.conversations[-1].messages]
-    assert roles == ["user", "call", "result", "user"]
-
-
-def test_chat_starts_anew_when_the_conversation_is_too_long(
-    typed: list[str | BaseException], capsys: pytest.CaptureFixture[str]
-) -> None:
-    typed += ["Hi", "Hello?", "And now?"]
-    backend = ScriptedBackend([answer("Hi."), ContextTooLong(900, 512), answer("Better.")])
-    assert main(["chat"], backend=backend) == 0
-    assert "starts anew" in capsys.readouterr().out
-    assert [message.role for message in backend.conversations[-1].messages] == ["user"]
-
-
-def test_ctrl_c_stops_an_answer_and_not_the_chat(
-    typed: list[str | BaseException], capsys: pytest.CaptureFixture[str]
-) -> None:
-    typed += ["Add buy milk", "And now?"]
-    backend = ScriptedBackend([ADD, KeyboardInterrupt(), answer("Better.")])
-    assert main(["chat"], backend=backend) == 0
-    out = capsys.readouterr().out
-    assert out.index("stopped") < out.index("Better.")
-    roles = [message.role for message in backend.conversations[-1].messages]
-    assert roles == ["user", "call", "result", "user"]
-
-
-@pytest.mark.parametrize("last", [EOFError(), KeyboardInterrupt(), "quit"])
-def test_chat_is_left(last: str | BaseException, typed: list[str | BaseException]) -> None:
-    typed.append(last)
-    assert main(["chat"], backend=ScriptedBackend([])) == 0
 
 
 # tools and version
@@ -299,7 +321,7 @@ def test_tools_reports_a_broken_plugin(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Plugin("weather", None, PluginError("weather can't be loaded: no barometer"))
-    monkeypatch.setattr(cli, "discover", lambda: [broken])
+    monkeypatch.setattr(tools, "discover", lambda: [broken])
     assert main(["tools"]) == 1
     out = capsys.readouterr().out
     assert "weather" in out
@@ -315,7 +337,7 @@ def test_the_version_is_the_distribution_s(capsys: pytest.CaptureFixture[str]) -
 
 def test_the_command_starts_without_what_it_does_not_need() -> None:
     code = (
-        "import sys; from agentkit.cli import main\n"
+        "import sys; from agentkit.terminal.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'numpy', 'rich', 'transformers'} & set(sys.modules)))"
@@ -324,80 +346,31 @@ def test_the_command_starts_without_what_it_does_not_need() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-# drawing
+# the page about it
 
 
-def terminal(width: int = 60) -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=width)
+PAGE = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text("utf-8")
 
 
-def written(console: Console) -> str:
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_page_names_each_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"| `agentkit {name}" in PAGE
+    with pytest.raises(SystemExit) as info:
+        main([name, "--help"])
+    assert info.value.code == 0
+    assert f"usage: agentkit {name}" in capsys.readouterr().out
 
 
-DRAFT = Draft(
-    1,
-    2,
-    (
-        Row("", (Cell("todo_add", "settled"),)),
-        Row("todo_add", (Cell('{"text":"', "pinned"), Cell("bu\ny", "draft"), Cell("", "noise"))),
-    ),
-)
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_the_page_names_each_command_of_the_chat(name: str) -> None:
+    assert re.search(rf"^\| .*`{name}\b.*\| ", PAGE, re.MULTILINE)
 
 
-def test_a_canvas_shows_its_cells_on_one_line_each() -> None:
-    console = Console(file=io.StringIO(), width=60, color_system=None)
-    console.print(draw_draft(DRAFT))
-    lines = [line.rstrip() for line in written(console).splitlines()]
-    assert lines == [
-        "step 1 of 2",
-        "  choice    todo_add",
-        f'  todo_add  {{"text":"bu{FILLER}y{NOISE}',
-    ]
-
-
-def test_a_terminal_redraws_in_place_and_keeps_the_last_draft() -> None:
-    console = terminal()
-    screen = Screen(console)
-    with screen.drawing():
-        for step in (1, 2):
-            screen.show(DraftCanvas(1, Draft(step, 2, DRAFT.rows)))
-        one = Call("call_1", "todo_list", {})
-        screen.show(CallFilled(1, one, {}, Decision()))
-    text = written(console)
-    assert "\x1b[1A" in text  # moved up, to draw step 2 over step 1
-    assert text.index("step 2 of 2") < text.index("todo_list")
-
-
-def test_a_terminal_is_left_in_order_when_a_run_fails() -> None:
-    console = terminal()
-
-    def fail() -> None:
-        screen = Screen(console)
-        with screen.drawing():
-            screen.show(DraftCanvas(1, DRAFT))
-            raise AgentKitError("no")
-
-    with pytest.raises(AgentKitError):
-        fail()
-    assert written(console).endswith("\x1b[?25h")  # the cursor is back
-
-
-def test_text_of_a_model_is_never_markup() -> None:
-    console = Console(file=io.StringIO(), width=80, color_system=None)
-    console.print(draw_call(Call("call_1", "say", {"text": "[bold]x[/]"}), {"/text": 0.5}))
-    console.print(draw_result(ResultMessage("call_1", "say", "[/red] :smile:"), 0.5))
-    assert written(console).splitlines() == [
-        '→ say(text="[bold]x[/]")  50% sure',
-        "← [/red] :smile:  500 ms",
-    ]
-
-
-def test_a_picture_is_the_same_every_time(tmp_path: Path) -> None:
-    for name in ("one.svg", "two.svg"):
-        export_svg(tmp_path / name, [draw_draft(DRAFT)], title="a canvas")
-    picture = (tmp_path / "one.svg").read_text(encoding="utf-8")
-    assert picture == (tmp_path / "two.svg").read_text(encoding="utf-8")
-    assert picture.startswith("<svg")
-    assert "todo_add" in picture
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z]+)", PAGE))))
+def test_the_options_that_the_page_names_exist(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("run", "chat"):
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+    assert f"{option} " in f"{capsys.readouterr().out} "

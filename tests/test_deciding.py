@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jsonschema
@@ -10,7 +11,13 @@ import torch
 from choosing import Choosing, decided
 from fillings import counted
 
-from agentkit_engine import Engine, EngineError
+from agentkit_engine import (
+    Engine,
+    EngineError,
+    TemplateError,
+    UnsatisfiableSchema,
+    UnsupportedSchema,
+)
 from agentkit_engine.checkpoint import Checkpoint
 from agentkit_engine.contexts.context import Context
 from agentkit_engine.filling.deciding import decide
@@ -235,3 +242,113 @@ def test_several_steps_denoise_what_was_chosen(engine: Engine) -> None:
         for call in decision.calls:
             jsonschema.validate(call.arguments, CALLS[call.name])
         assert decision.forwards <= 3 * len(chosen)
+
+
+PLACE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Lagos", "Oslo"]}, "days": NUMBER},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+ANSWERS: list[Schema] = [
+    PLACE,
+    {"enum": ["yes", "no", None]},
+    {"type": "array", "items": NUMBER, "minItems": 1, "maxItems": 3},
+    {"anyOf": [PLACE, {"type": "string", "maxLength": 4}]},
+    {"const": {"done": True}},
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+def test_an_answer_by_a_schema_is_a_row_of_the_same_forward(
+    engine: Engine, layout: Layout, answer: dict[str, Any]
+) -> None:
+    with counted(engine) as seen:
+        decision = decided(
+            engine, CALLS, [[3]], answer=answer, batch="whole", layout=layout, verify="off"
+        )
+    assert len(seen) == decision.forwards == 1
+    assert decision.calls == ()
+    assert decision.answer is not None
+    assert json.loads(decision.answer) == decision.value
+    jsonschema.validate(decision.value, answer)
+    assert decision.choice[""] > 0.99
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("verify", ["off", "rerank", "exact"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_structured_answer_is_valid_however_it_is_made(
+    engine: Engine, layout: Layout, verify: Any, steps: int
+) -> None:
+    for number, answer in enumerate(ANSWERS):
+        options: Any = {"verify": verify, "steps": steps, "seed": number, "layout": layout}
+        for calls in ({}, CALLS):
+            chosen = [[len(CALLS)]] if calls else []
+            decision = decided(engine, calls, chosen, answer=answer, rounds=3, **options)
+            jsonschema.validate(decision.value, answer)
+            assert json.loads(decision.answer or "") == decision.value
+
+
+def test_calls_beside_a_structured_answer_stay_what_they_are(engine: Engine) -> None:
+    plain = decided(engine, CALLS, [[0]], verify="off", batch="whole")
+    beside = decided(engine, CALLS, [[0]], verify="off", batch="whole", answer=PLACE)
+    assert shown(plain) == shown(beside)
+    assert beside.answer is beside.value is None
+    assert beside.confidence == {}
+    session = engine.session()
+    session.extend_sync("hello")
+    with pytest.raises(TemplateError, match="refill one of its calls"):
+        session.refill_sync(beside, ["/city"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("answer", [PLACE, None], ids=["schema", "words"])
+def test_without_calls_nothing_is_chosen(engine: Engine, layout: Layout, answer: Any) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    rows = engine.runtime.turn_forms({}, answer=answer, layout=layout)
+    with counted(engine) as seen:
+        decision = session.decide_sync({}, answer=answer, layout=layout, verify="off")
+    assert seen == [rows[-1].width]
+    assert decision.choice == {"": 1.0}
+    assert decision.answer
+    assert decision.prompt_tokens > 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_structured_answer_is_refilled_like_a_call(engine: Engine, layout: Layout) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    decision = session.decide_sync({}, answer=PLACE, layout=layout)
+    assert set(decision.confidence) == ({"/city", "/days"} if layout == "slots" else {""})
+    with counted(engine) as seen:
+        again = session.refill_sync(decision, ["/city"])
+    assert (len(seen), again.forwards) == (1, 1)
+    jsonschema.validate(again.value, PLACE)
+    assert again.value["city"] != decision.value["city"]
+    assert again.value.get("days") == decision.value.get("days")
+    with pytest.raises(UnsatisfiableSchema, match="rejected"):
+        session.refill_sync(again, ["/city"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_answer_in_words_has_as_many_tokens_as_told(engine: Engine, layout: Layout) -> None:
+    session = engine.session()
+    session.extend_sync("hello")
+    for most in (1, 4):
+        decision = session.decide_sync({}, answer_tokens=most, layout=layout, verify="off")
+        assert decision.answer
+        assert decision.tokens <= most + 1  # its end, where text floats
+    taught = engine.runtime.forms.answer(layout=layout)
+    assert engine.runtime.forms.answer(layout=layout, most_tokens=500).free == taught.free
+    with pytest.raises(TemplateError, match="answer_tokens is 0"):
+        session.decide_sync({}, answer_tokens=0)
+
+
+def test_an_answer_that_cannot_be_guaranteed_is_named(engine: Engine) -> None:
+    with pytest.raises(UnsupportedSchema) as caught:
+        engine.prepare(CALLS, answer={"type": "string", "pattern": "a(?=b)"})
+    assert caught.value.__notes__ == ["This is about the answer."]
+    engine.prepare(CALLS, answer=PLACE)

@@ -58,7 +58,7 @@ def test_the_options_named_exist() -> None:
 
 @pytest.mark.parametrize(("page", "snippet"), SNIPPETS)
 def test_snippets_run_as_programs(page: str, snippet: str) -> None:
-    code = compile(snippet, page, "exec")
+    code = compile(snippet, page, "exec", dont_inherit=True)
     if not snippet.startswith("# needs"):
         exec(code, {"__name__": "docs"})
 

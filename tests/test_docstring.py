@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentkit.docstring import parse_docstring
+from agentkit.defining.docstring import parse_docstring
 
 GOOGLE = """Add an item.
 

@@ -180,7 +180,7 @@ def test_the_tool_plugins_are_discovered(installed: Installed) -> None:
 
 def test_the_base_install_says_what_the_embedded_model_needs(installed: Installed) -> None:
     told = installed.python(
-        "from agentkit.cli import main\n"
+        "from agentkit.terminal.cli import main\n"
         "import contextlib, io\n"
         "with contextlib.redirect_stderr(io.StringIO()) as err: status = main(['run', 'Hi'])\n"
         "print(status, err.getvalue())"

@@ -61,5 +61,5 @@ def test_the_version_is_the_distributions_or_says_that_it_is_unknown() -> None:
 
 
 def test_the_decorator_wins_over_the_module_of_its_name() -> None:
-    importlib.import_module("agentkit.tool")
+    importlib.import_module("agentkit.defining.tool")
     assert callable(agentkit.tool)

@@ -275,3 +275,23 @@ def test_what_was_rejected_before_does_not_come_back(engine: Engine, layout: Lay
         session.refill_sync(filling, ["/pick"])
     with pytest.raises(TemplateError, match="nothing was rejected"):
         session.refill_sync(filling, [])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_neither_does_absence_nor_what_was_there_before_it(engine: Engine, layout: Layout) -> None:
+    schema = {"type": "object", "properties": {"pick": {"enum": [1, "a", None]}}}
+    absent = engine.runtime.checkpoint.tokens.absent
+    assert absent is not None
+    session = engine.session()
+    session.extend_sync("hello")
+    for bias in (Bias(preferred={absent: 30.0}), Bias(preferred={absent: -30.0})):
+        template = Template.json_schema(schema)
+        filling = session.infill_sync(template, verify="off", layout=layout)
+        seen = [repr(filling.value)]
+        while len(seen) < 9:
+            try:
+                filling = session.refill_sync(filling, ["/pick"], bias=bias)
+            except UnsatisfiableSchema:
+                break
+            seen.append(repr(filling.value))
+        assert 3 <= len(seen) == len(set(seen)) <= 4

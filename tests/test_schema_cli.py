@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from agentkit.cli import main
+from agentkit.terminal.cli import main
 
 BOOKING: dict[str, Any] = {
     "type": "object",
@@ -250,7 +250,7 @@ def program(code: str) -> str:
 def test_no_model_is_loaded(action: str) -> None:
     file = save("booking.json", BOOKING)
     code = (
-        "import sys; from agentkit.cli import main\n"
+        "import sys; from agentkit.terminal.cli import main\n"
         f"main(['schema', {action!r}, {file!r}])\n"
         "print({'torch', 'transformers', 'tokenizers', 'rich'} & set(sys.modules))"
     )
@@ -262,7 +262,7 @@ def test_what_is_not_installed_is_told(action: str) -> None:
     file = save("booking.json", BOOKING)
     code = (
         "import sys; sys.modules['numpy'] = None\n"
-        f"from agentkit.cli import main; print(main(['schema', {action!r}, {file!r}]))"
+        f"from agentkit.terminal.cli import main; print(main(['schema', {action!r}, {file!r}]))"
     )
     out = program(code)
     assert "pip install 'agentkit-diffusion[engine]'" in out

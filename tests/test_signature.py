@@ -5,19 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 from typing_extensions import TypedDict
 
-from agentkit import tool
-
-if TYPE_CHECKING:
-    pass
+from agentkit import Tool, tool
 
 
 class Colour(enum.Enum):
@@ -49,13 +46,18 @@ class Size(TypedDict):
     width: int
 
 
-def schema_of(annotation: object) -> dict[str, Any]:
-    """The schema of the only parameter of a function annotated so."""
+def taking(annotation: object) -> Tool[..., Any]:
+    """A tool whose only parameter is annotated so."""
 
     def function(value: Any) -> None: ...
 
     function.__annotations__["value"] = annotation
-    schema: dict[str, Any] = tool(function).parameters["properties"]["value"]
+    return tool(function)
+
+
+def schema_of(annotation: object) -> dict[str, Any]:
+    """The schema of the only parameter of a function annotated so."""
+    schema: dict[str, Any] = taking(annotation).parameters["properties"]["value"]
     return schema
 
 
@@ -206,6 +208,7 @@ def test_bind_refuses_what_does_not_fit(arguments: Any) -> None:
 json_values = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.floats(0, 1)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), json_values))
 def test_what_the_schema_accepts_binds(arguments: dict[str, Any]) -> None:
     @tool
@@ -216,3 +219,45 @@ def test_what_the_schema_accepts_binds(arguments: dict[str, Any]) -> None:
     validator = jsonschema.Draft202012Validator(f.parameters)
     if not list(validator.iter_errors(arguments)):
         f.bind(arguments)
+
+
+def google(day: dt.date, seats: int = 2) -> None:
+    """Book.
+
+    Args:
+        day: when
+        seats (int): how many,
+            children too
+    """
+
+
+def numpy(day: dt.date, seats: int = 2) -> None:
+    """Book.
+
+    Parameters
+    ----------
+    day : date
+        when
+    seats : int, optional
+        how many,
+        children too
+    """
+
+
+def sphinx(day: dt.date, seats: int = 2) -> None:
+    """Book.
+
+    :param day: when
+    :param int seats: how many,
+        children too
+    """
+
+
+@pytest.mark.parametrize("function", [google, numpy, sphinx])
+def test_docstrings_of_three_styles_describe_the_parameters(function: Any) -> None:
+    made = tool(function)
+    assert made.description == "Book."
+    assert made.parameters["properties"] == {
+        "day": {"type": "string", "format": "date", "description": "when"},
+        "seats": {"type": "integer", "default": 2, "description": "how many, children too"},
+    }

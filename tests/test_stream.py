@@ -21,10 +21,12 @@ from agentkit import (
     EmptyRequest,
     Event,
     EventStream,
+    LimitReached,
+    ModelSettings,
     RunError,
     RunFinished,
-    TurnLimitReached,
     TurnStarted,
+    max_turns,
     tool,
 )
 from agentkit.testing import ScriptedBackend, answer, call
@@ -41,15 +43,17 @@ def kinds(events: Sequence[Event]) -> list[str]:
 
 async def test_the_events_of_a_run_in_order() -> None:
     agent = agent_of(call("add", a=1, b=2), answer("3"))
-    events = await collect(agent.stream("1 + 2?", steps=2))
+    events = await collect(agent.stream("1 + 2?", settings=ModelSettings(steps=2)))
     assert kinds(events) == [
         "TurnStarted",
         *["DraftCanvas"] * 3,
         "CallFilled",
         "CallFinished",
+        "TurnFinished",
         "TurnStarted",
         *["DraftCanvas"] * 3,
         "Answered",
+        "TurnFinished",
         "RunFinished",
     ]
     assert events[0] == TurnStarted(1)
@@ -60,7 +64,7 @@ async def test_the_events_of_a_run_in_order() -> None:
     assert filled.confidence == {"/a": 1.0, "/b": 1.0}
     assert filled.decision.forwards == 2
     assert (finished.turn, finished.result.content) == (1, "3")
-    answered, last = events[-2:]
+    answered, last = events[-3], events[-1]
     assert isinstance(answered, Answered)
     assert (answered.turn, answered.text) == (2, "3")
     assert isinstance(last, RunFinished)
@@ -86,9 +90,9 @@ async def test_a_run_that_nobody_watches_draws_nothing() -> None:
             conversation = await super().open(**options)
             decide = conversation.decide
 
-            async def spied(*, steps: int, on_draft: Any = None) -> Any:
+            async def spied(*, settings: Any, on_draft: Any = None) -> Any:
                 seen.append(on_draft)
-                return await decide(steps=steps, on_draft=on_draft)
+                return await decide(settings=settings, on_draft=on_draft)
 
             conversation.decide = spied  # type: ignore[method-assign]
             return conversation
@@ -146,7 +150,7 @@ async def test_an_exception_group_in_the_block_comes_out_as_it_is() -> None:
 
 
 async def test_an_error_of_the_run_comes_after_its_events() -> None:
-    stream = agent_of(call("add", a=1, b=2), max_turns=1).stream("go")
+    stream = agent_of(call("add", a=1, b=2), stop=max_turns(1)).stream("go")
     seen: list[Event] = []
 
     async def watch() -> None:
@@ -154,9 +158,12 @@ async def test_an_error_of_the_run_comes_after_its_events() -> None:
             async for event in events:
                 seen.append(event)  # noqa: PERF401  what came before the error counts
 
-    with pytest.raises(TurnLimitReached) as caught:
+    with pytest.raises(LimitReached) as caught:
         await watch()
-    assert kinds(seen) == ["TurnStarted", *["DraftCanvas"] * 2, "CallFilled", "CallFinished"]
+    assert kinds(seen) == [
+        *("TurnStarted", "DraftCanvas", "DraftCanvas", "CallFilled", "CallFinished"),
+        "TurnFinished",
+    ]
     assert caught.value.history == stream.history
 
 
@@ -188,7 +195,9 @@ async def test_a_stream_is_opened_once_and_before_it_is_read() -> None:
 
 async def test_a_slow_reader_misses_drafts_and_nothing_else() -> None:
     calls = [call("add", a=number, b=1) for number in range(50)]
-    stream = agent_of(*calls, answer("done"), steps=200, max_turns=60).stream("go")
+    stream = agent_of(
+        *calls, answer("done"), settings=ModelSettings(steps=200), stop=max_turns(60)
+    ).stream("go")
     seen: list[Event] = []
     async with stream as events:
         async for event in events:

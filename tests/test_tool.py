@@ -7,12 +7,17 @@ import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, Annotated, Any, assert_type
 
 import pytest
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
+from tenacity import stop_after_attempt
 
+import agentkit.context
 from agentkit import DefinitionError, Tool, tool
+from agentkit.context import RunContext
+from agentkit.policies.transient import Transient
+from agentkit.signals import Retry
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -205,3 +210,145 @@ def test_a_return_annotation_that_can_not_be_resolved_does_no_harm() -> None:
     def price(a: int) -> Decimal: ...  # type: ignore[empty-body]
 
     assert tool(price).name == "price"
+
+
+def test_options_say_how_calls_are_made() -> None:
+    plain = tool(len_of)
+    assert not any([plain.approval, plain.deferred, plain.pure, plain.sequential])
+    assert (plain.retry, plain.is_async, plain.context) == (None, False, None)
+
+    @tool(approval=True, deferred=True, sequential=True, retry=stop_after_attempt(3))
+    async def wire(amount: int) -> None: ...
+
+    assert wire.approval
+    assert wire.deferred
+    assert wire.sequential
+    assert isinstance(wire.retry, Transient)
+    assert wire.is_async
+    assert tool(len_of, pure=True).pure
+
+
+@pytest.mark.parametrize("other", ["approval", "deferred"])
+def test_a_pure_tool_does_not_wait(other: str) -> None:
+    options: Any = {"pure": True, other: True}
+    with pytest.raises(DefinitionError, match=rf"'len_of'.*`{other}=True` waits; leave one"):
+        tool(len_of, **options)
+
+
+def plain_context(key: str, context: RunContext) -> str:
+    return f"{key}{context.turn}"
+
+
+def typed_context(context: RunContext[int], key: str) -> int:
+    return context.deps
+
+
+def dotted_context(key: str, *, c: agentkit.context.RunContext[int]) -> int:
+    return c.deps
+
+
+def annotated_context(context: Annotated[RunContext[int], "not told"], key: str) -> int:
+    return context.deps
+
+
+def context_of_what_only_checkers_know(context: RunContext[Decimal], key: str) -> Decimal:
+    return context.deps
+
+
+def resolved_context(context: Any, key: str) -> int:
+    return int(context.deps)
+
+
+resolved_context.__annotations__["context"] = RunContext[int]
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (plain_context, "context"),
+        (typed_context, "context"),
+        (dotted_context, "c"),
+        (annotated_context, "context"),
+        (context_of_what_only_checkers_know, "context"),
+        (resolved_context, "context"),
+        (len_of, None),
+    ],
+)
+def test_the_context_is_given_by_the_run_and_seen_by_no_model(
+    function: Callable[..., Any], name: str | None
+) -> None:
+    made = tool(function)
+    assert made.context == name
+    assert list(made.parameters["properties"]) == ["key" if name else "text"]
+    assert made.bind({"key" if name else "text": "x"}) == {"key" if name else "text": "x"}
+    if name is not None:
+        with pytest.raises(ValidationError):
+            made.bind({"key": "x", name: {"deps": 1}})
+
+
+def test_a_tool_with_a_context_is_called_like_its_function() -> None:
+    context = RunContext(deps=3)
+    made = tool(typed_context)
+    assert made(context, "a") == 3
+    given: dict[str, Any] = {str(made.context): context}
+    assert made.function(**made.bind({"key": "a"}), **given) == 3
+
+
+def two_contexts(a: RunContext[int], b: RunContext[int]) -> None: ...
+
+
+def default_context(a: int, context: RunContext[int] = RunContext(deps=1)) -> None: ...  # noqa: B008
+
+
+def optional_context(context: RunContext[int] | None = None) -> None: ...
+
+
+def many_contexts(contexts: list[RunContext[int]]) -> None: ...
+
+
+def positional_context(context: RunContext[int], /) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "parameter", "mend"),
+    [
+        (two_contexts, "a", "keep one"),
+        (default_context, "context", "remove its default"),
+        (optional_context, "context", "annotate it `context: RunContext[...]`"),
+        (many_contexts, "contexts", "annotate it `contexts: RunContext[...]`"),
+        (positional_context, "context", "write it as a plain parameter"),
+    ],
+)
+def test_a_context_that_can_not_be_given_is_refused(
+    function: Callable[..., Any], parameter: str, mend: str
+) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        tool(function)
+    for part in (repr(function.__qualname__), repr(parameter), mend):
+        assert part in str(caught.value)
+
+
+def even(number: int) -> int:
+    if number % 2:
+        raise ValueError("is odd")
+    return number
+
+
+def rather_not(number: int) -> int:
+    raise Retry("take another", value="number")
+
+
+def test_validators_of_the_users_own_run_in_bind() -> None:
+    def halve(number: Annotated[int, AfterValidator(even)]) -> float:
+        return number / 2
+
+    def refuse(number: Annotated[int, AfterValidator(rather_not)]) -> None: ...
+
+    halve.__annotations__["number"] = Annotated[int, AfterValidator(even)]
+    refuse.__annotations__["number"] = Annotated[int, AfterValidator(rather_not)]
+    assert tool(halve).bind({"number": 4}) == {"number": 4}
+    with pytest.raises(ValidationError) as caught:
+        tool(halve).bind({"number": 3})
+    assert caught.value.errors()[0]["loc"] == ("number",)
+    with pytest.raises(Retry, match="take another"):
+        tool(refuse).bind({"number": 3})

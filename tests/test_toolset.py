@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentkit import DefinitionError, PluginError, Toolset, discover, load_toolsets, tool
-from agentkit.toolset import GROUP
+from agentkit.defining.toolset import GROUP
 
 
 @tool
@@ -64,7 +64,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
         def entry_points(*, group: str) -> list[EntryPoint]:
             return [entry for entry in entries if entry.group == group]
 
-        monkeypatch.setattr("agentkit.toolset.entry_points", entry_points)
+        monkeypatch.setattr("agentkit.defining.toolset.entry_points", entry_points)
 
     return install
 

@@ -6,13 +6,16 @@ gives decisions. Knows messages; must not know agents, tools' functions, or any 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, TypeAlias
 
+from agentkit.errors import DefinitionError
 from agentkit.message import Message
 
 CellState: TypeAlias = Literal["pinned", "noise", "draft", "settled"]
+Verify: TypeAlias = Literal["off", "rerank", "exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,10 @@ class ToolSpec:
 class Capabilities:
     """What a backend can do; the loop degrades where it can't.
 
-    guaranteed: every proposed call satisfies its tool's schema by construction.
+    guaranteed: every proposed call satisfies its tool's schema by construction, and an answer the
+        schema given at `open`.
     drafts: `decide` reports the canvas after each denoise step.
-    refill: rejected values can be renoised while the others stay.
+    refill: `Conversation.refill` works.
     fork: `Conversation.fork` works.
     """
 
@@ -38,6 +42,47 @@ class Capabilities:
     drafts: bool = False
     refill: bool = False
     fork: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """What may be asked of a decision; None leaves it to the backend.
+
+    A backend ignores what it can't do where that changes no promise (`steps` of a model that writes
+    token by token, say).
+
+    steps: denoise steps of each denoising, at most; "auto" until nothing changes.
+    max_calls: calls of one decision, at most.
+    temperature: 0 takes the likeliest valid filling.
+    seed: of noise and samples.
+    max_tokens: of what is written in one decision.
+    verify: what the causal encoder has to say of a filling, see docs/denoising.md.
+    """
+
+    steps: int | Literal["auto"] | None = None
+    max_calls: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    verify: Verify | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "max_calls", "max_tokens"):
+            number = getattr(self, name)
+            if number not in (None, "auto") and number < 1:
+                raise DefinitionError(f"{name}={number!r} is too small; give 1 or more")
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
+            raise DefinitionError(f"temperature={self.temperature!r} is none; give 0 or more")
+
+    def over(self, other: ModelSettings) -> ModelSettings:
+        """These settings, and where they say nothing those of `other`."""
+        names = [item.name for item in fields(self)]
+        return ModelSettings(**{name: _first(self, other, name) for name in names})
+
+
+def _first(one: ModelSettings, other: ModelSettings, name: str) -> Any:
+    value = getattr(one, name)
+    return getattr(other, name) if value is None else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +102,38 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """The canvases after denoise step `step` of `steps`; step 0 is the noise they start from."""
-
-    step: int
-    steps: int
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ProposedCall:
-    """A call the model wants. `confidence`: JSON pointer of a value -> its probability."""
+    """A call the model wants.
+
+    confidence: JSON pointer of a value -> its probability.
+    problem: why it can't be made as it is (what a model without guarantee wrote is no JSON, say);
+        empty where it can.
+    origin: the backend's own note of where the call came from, for `Conversation.refill`.
+    """
 
     tool: str
     arguments: dict[str, Any]
     confidence: Mapping[str, float] = field(default_factory=dict[str, float])
+    problem: str = ""
+    origin: object = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The canvases after denoise step `step` of `steps`; step 0 is the noise they start from.
+
+    calls: the calls as the canvases read now, each valid already; the first `settled` of them stay
+        as they are and stand first in the decision, so that they may be started.
+    answer: the answer as it reads now, where an answer is being written. With an output schema it
+        is valid JSON of that schema at any time.
+    """
+
+    step: int
+    steps: int
+    rows: tuple[Row, ...]
+    calls: tuple[ProposedCall, ...] = ()
+    settled: int = 0
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +153,12 @@ class Timings:
 class Decision:
     """What a model decided in one turn: calls, or an answer; calls win where both are given.
 
+    answer: text; JSON of the output schema where `open` was given one.
     choice: tool name -> probability; answering stands under the key "".
     forwards: decoder forwards run. passes: causal passes over what was filled in. tokens: canvas
-    positions filled.
+    positions filled. prompt_tokens: of the context it was decided behind, where that is known.
+    model: its name, for those who read traces. origin: the backend's own note of where an answer
+    came from, for `Conversation.refill`.
     """
 
     calls: tuple[ProposedCall, ...] = ()
@@ -103,6 +168,9 @@ class Decision:
     tokens: int = 0
     timings: Timings = Timings()
     passes: int = 0
+    prompt_tokens: int = 0
+    model: str = ""
+    origin: object = field(default=None, repr=False, compare=False)
 
 
 OnDraft: TypeAlias = Callable[[Draft], None]
@@ -120,11 +188,33 @@ class Conversation(Protocol):
         """
         ...
 
-    async def decide(self, *, steps: int, on_draft: OnDraft | None = None) -> Decision:
+    async def decide(
+        self, *, settings: ModelSettings = ModelSettings(), on_draft: OnDraft | None = None
+    ) -> Decision:
         """Decide between calling the tools given at `open` and answering.
 
-        steps: denoise steps at most, of each denoising. on_draft: called in the event loop's own
-        thread; it returns at once and never raises. Cancelling is honoured between two forwards.
+        on_draft: called in the event loop's own thread; it returns at once and never raises.
+        Cancelling is honoured between two forwards.
+        """
+        ...
+
+    async def refill(
+        self,
+        filled: ProposedCall | Decision,
+        rejected: Mapping[str, str],
+        *,
+        settings: ModelSettings = ModelSettings(),
+    ) -> Decision:
+        """Fill rejected values again, with others, while all else stays as it is.
+
+        filled: a call that this conversation decided on or refilled, or the decision of an answer
+            that has a schema. What comes back decides on one call, or on an answer, likewise.
+        rejected: JSON pointers of values -> why each won't do.
+
+        Raises:
+            BackendError: where `Capabilities.refill` is false.
+            UnsatisfiableSchema: no other value is valid.
+            TemplateError: nothing was filled in at a pointer.
         """
         ...
 
@@ -151,11 +241,19 @@ class Backend(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    async def open(self, *, instructions: str, tools: Sequence[ToolSpec]) -> Conversation:
+    async def open(
+        self,
+        *,
+        instructions: str,
+        tools: Sequence[ToolSpec],
+        output: Mapping[str, Any] | None = None,
+    ) -> Conversation:
         """Start a conversation.
 
+        output: the JSON Schema that every answer is to satisfy; None for answers in words.
+
         Raises:
-            EngineError: a tool's schema can't be honoured.
+            EngineError: a schema can't be honoured.
         """
         ...
 

@@ -16,11 +16,16 @@ AgentKitError
 ├── DefinitionError            a tool or an agent defined wrongly
 ├── PluginError                a tool plugin that can't be loaded or configured
 ├── BackendError               a backend failed, or can't do what was asked
+├── StoreError                 a store that can't keep or give back a conversation
+│   └── ConversationChanged        another run has added to the conversation meanwhile
 └── RunError                   a run that can't start or go on
     ├── EmptyRequest           nothing was asked
-    ├── TurnLimitReached       the turns ran out before an answer
+    ├── LimitReached           a stop policy ended the run before an answer
     ├── EmptyTurn              a turn that produced neither call nor answer
-    └── RepeatedFailure        the same call failed again and again
+    ├── RepeatedFailure        the same call failed again and again
+    ├── InvalidOutput          no answer passed the output's checks
+    ├── Blocked                a guard refused the request, a call or the answer
+    └── NotAnswered            a result was asked for its output and has none
 
 A tool that fails is none of these: its error goes back to the model as a result. An error that
 ends a run carries the messages so far as `.history`, ready for `history=` of the next run.
@@ -49,9 +54,11 @@ from agentkit_engine.errors import (
 __all__ = [
     "AgentKitError",
     "BackendError",
+    "Blocked",
     "CanvasTooShort",
     "CheckpointError",
     "ContextTooLong",
+    "ConversationChanged",
     "DeadlineExceeded",
     "DefinitionError",
     "EmptyRequest",
@@ -59,13 +66,16 @@ __all__ = [
     "EngineBusy",
     "EngineError",
     "InvalidLogProbs",
+    "InvalidOutput",
     "LayoutError",
+    "LimitReached",
+    "NotAnswered",
     "PluginError",
     "RepeatedFailure",
     "RunError",
     "SchemaTooLarge",
+    "StoreError",
     "TemplateError",
-    "TurnLimitReached",
     "UnsatisfiableSchema",
     "UnsupportedSchema",
 ]
@@ -90,6 +100,14 @@ class BackendError(AgentKitError):
         self.history = history
 
 
+class StoreError(AgentKitError):
+    """A store can't keep or give back a conversation."""
+
+
+class ConversationChanged(StoreError):
+    """Another run has added to the conversation since this one read it."""
+
+
 class RunError(AgentKitError):
     """A run can't start or go on. history: the messages so far, so nothing is lost."""
 
@@ -106,8 +124,11 @@ class EmptyTurn(RunError):
     """A turn produced neither call nor answer."""
 
 
-class TurnLimitReached(RunError):
-    """The turns ran out before an answer. results: what the last turn's calls gave back."""
+class LimitReached(RunError):
+    """A stop policy ended the run before an answer.
+
+    results: what the last turn's calls gave back. turn: the one that was not begun or not finished.
+    """
 
     def __init__(
         self,
@@ -115,9 +136,23 @@ class TurnLimitReached(RunError):
         *,
         history: History = (),
         results: tuple[ResultMessage, ...] = (),
+        turn: int = 0,
     ) -> None:
         super().__init__(message, history=history)
         self.results = results
+        self.turn = turn
+
+
+class InvalidOutput(RunError):
+    """No answer passed the output's checks; says what was wrong with the last one."""
+
+
+class Blocked(RunError):
+    """Raised by a guard to end the run: it refuses the request, a call or the answer."""
+
+
+class NotAnswered(RunError):
+    """A result was asked for its output, but its run was paused, cancelled or asks back."""
 
 
 class RepeatedFailure(RunError):

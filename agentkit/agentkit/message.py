@@ -1,4 +1,4 @@
-"""What a conversation is made of: four kinds of message, and their JSON form.
+"""What a conversation is made of: five kinds of message, and their JSON form.
 
 Knows nothing of agents, tools or models. A history is append-only: messages are frozen, and a
 run only ever adds to the end.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, TypeAdapter
+from pydantic import ConfigDict, Discriminator, TypeAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +55,68 @@ class ResultMessage:
 
 @dataclass(frozen=True, slots=True)
 class AnswerMessage:
-    """What the agent answered; it ends a run."""
+    """What the agent answered; it ends a run, unless a `FeedbackMessage` follows."""
 
     text: str
     role: Literal["answer"] = field(default="answer", kw_only=True)
 
 
-Message: TypeAlias = UserMessage | CallMessage | ResultMessage | AnswerMessage
+@dataclass(frozen=True, slots=True)
+class FeedbackMessage:
+    """Why the answer before it won't do; the model is to answer again."""
+
+    text: str
+    role: Literal["feedback"] = field(default="feedback", kw_only=True)
+
+
+Message: TypeAlias = UserMessage | CallMessage | ResultMessage | AnswerMessage | FeedbackMessage
 History: TypeAlias = tuple[Message, ...]
+
+_Read: TypeAlias = Annotated[Message, Discriminator("role")]
+# A field that is not known is one that a newer version wrote: leaving it out would lose it.
+_STRICT = ConfigDict(strict=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 @cache
 def _adapter() -> TypeAdapter[History]:
     # Built on first use: importing the package should not pay for it.
-    return TypeAdapter(tuple[Annotated[Message, Discriminator("role")], ...])
+    return TypeAdapter(tuple[_Read, ...], config=_STRICT)
+
+
+@cache
+def _one() -> TypeAdapter[Message]:
+    return TypeAdapter(_Read, config=_STRICT)
 
 
 def dump_messages(messages: Iterable[Message]) -> str:
-    """Write messages as a JSON array; `load_messages` reads it back equal."""
+    """Write messages as a JSON array; `load_messages` reads it back equal.
+
+    Infinities and NaN, which JSON has no words for, are written as Python's `json` writes them.
+
+    Raises:
+        pydantic_core.PydanticSerializationError: a text is no Unicode, an argument no JSON.
+    """
     return _adapter().dump_json(tuple(messages)).decode()
 
 
 def load_messages(text: str | bytes) -> History:
-    """Read what `dump_messages` wrote.
+    """Read what `dump_messages` wrote; nothing is guessed, converted or left out.
 
     Raises:
         pydantic.ValidationError: the text is not a JSON array of messages.
     """
     return _adapter().validate_json(text)
+
+
+def dump_message(message: Message) -> str:
+    """Write one message as a JSON object, as it stands in the array of `dump_messages`."""
+    return _one().dump_json(message).decode()
+
+
+def load_message(text: str | bytes) -> Message:
+    """Read what `dump_message` wrote.
+
+    Raises:
+        pydantic.ValidationError: the text is no message.
+    """
+    return _one().validate_json(text)

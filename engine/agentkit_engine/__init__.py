@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     )
     from agentkit_engine.filling.outcome import (
         Alternative,
+        Answer,
         Call,
         Decision,
         Draft,
+        DraftCall,
         DraftRow,
         Filling,
         Timings,
+        Value,
     )
     from agentkit_engine.filling.settings import DecidingOptions, FillingOptions
     from agentkit_engine.lattice import Bias
@@ -53,7 +56,8 @@ _HOMES = {
     ),
     "lattice": ("Bias",),
     "filling.outcome": (
-        "Alternative", "Call", "Decision", "Draft", "DraftRow", "Filling", "Timings",
+        "Alternative", "Answer", "Call", "Decision", "Draft", "DraftCall", "DraftRow", "Filling",
+        "Timings", "Value",
     ),
     "session": ("Session",),
     "filling.settings": ("DecidingOptions", "FillingOptions"),
@@ -64,6 +68,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "AgentKitError",
     "Alternative",
+    "Answer",
     "Bias",
     "Call",
     "CanvasTooShort",
@@ -73,6 +78,7 @@ __all__ = [
     "DecidingOptions",
     "Decision",
     "Draft",
+    "DraftCall",
     "DraftRow",
     "Engine",
     "EngineBusy",
@@ -87,6 +93,7 @@ __all__ = [
     "Timings",
     "UnsatisfiableSchema",
     "UnsupportedSchema",
+    "Value",
 ]
 
 

@@ -101,11 +101,18 @@ class Engine:
         """
         return Session(self.runtime, instructions=instructions, tools=tools)
 
-    def prepare(self, calls: Mapping[str, Schema], *, layout: Layout | None = None) -> None:
-        """Compiles what `Session.decide` needs for `calls`, so that no turn waits for it.
+    def prepare(
+        self,
+        calls: Mapping[str, Schema],
+        *,
+        answer: Schema | None = None,
+        layout: Layout | None = None,
+    ) -> None:
+        """Compiles what `Session.decide` needs for `calls` and `answer`; no turn waits for it then.
 
         Raises:
-            UnsupportedSchema: a call's schema can't be guaranteed.
-            CanvasTooShort: a call's shortest form is longer than eight of the model's canvases.
+            UnsupportedSchema, UnsatisfiableSchema: a schema can't be guaranteed.
+            CanvasTooShort: the shortest form of a call or an answer is longer than eight of the
+                model's canvases.
         """
-        self.runtime.turn_forms(calls, layout=layout)
+        self.runtime.turn_forms(calls, answer=answer, layout=layout)

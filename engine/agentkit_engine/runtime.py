@@ -80,24 +80,33 @@ class Runtime:
         )
 
     def turn_forms(
-        self, calls: Mapping[str, Schema], *, layout: Layout | None = None, at_once: int = 1
+        self,
+        calls: Mapping[str, Schema],
+        *,
+        answer: Schema | None = None,
+        answer_tokens: int | None = None,
+        layout: Layout | None = None,
+        at_once: int = 1,
     ) -> list[Form]:
         """The forms of one turn's rows: the choice, one a call, the answer. Compiled once.
 
         Args:
+            answer: the schema of answers; None for words.
+            answer_tokens: of words, at most.
             at_once: calls that the choice may name, where the layout can say several.
 
         Raises:
-            UnsupportedSchema, UnsatisfiableSchema: what a call's schema says can't be guaranteed.
-            CanvasTooShort: a call's shortest form is longer than eight of the model's canvases.
+            UnsupportedSchema, UnsatisfiableSchema: what a schema says can't be guaranteed.
+            CanvasTooShort: the shortest form of a call or an answer is longer than eight of the
+                model's canvases.
             LayoutError: the checkpoint does not know the layout.
-            TemplateError: a call has no name.
+            TemplateError: a call has no name, or `answer_tokens` is below 1.
         """
         if "" in calls:
             raise TemplateError("a call has no name; give it one, as '' stands for the answer")
         rows = [self._call(name, schema, layout) for name, schema in calls.items()]
         choice = self.forms.choice(tuple(calls), layout=layout, at_once=at_once)
-        return [choice, *rows, self.forms.answer(layout=layout)]
+        return [choice, *rows, self._answer(answer, answer_tokens, layout)]
 
     def said_text(self, tokens: Sequence[int]) -> str:
         """What a row says as the chat template writes it, control tokens spelled out."""
@@ -120,6 +129,13 @@ class Runtime:
             return self.forms.call(name, schema, layout=layout)
         except TemplateError as error:
             error.add_note(f"This is about the arguments of {name!r}.")
+            raise
+
+    def _answer(self, schema: Schema | None, tokens: int | None, layout: Layout | None) -> Form:
+        try:
+            return self.forms.answer(schema=schema, most_tokens=tokens, layout=layout)
+        except TemplateError as error:
+            error.add_note("This is about the answer.")
             raise
 
     def _encode(self, surface: bytes) -> list[int]:

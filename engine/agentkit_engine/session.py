@@ -15,9 +15,9 @@ from typing import Any, TypeVar, Unpack, get_args
 import anyio.to_thread
 
 from agentkit_engine.contexts.context import ChatMessage, Context
-from agentkit_engine.errors import EngineError
+from agentkit_engine.errors import EngineError, TemplateError
 from agentkit_engine.filling.deciding import decide
-from agentkit_engine.filling.outcome import Call, Decision, Filling, OnDraft
+from agentkit_engine.filling.outcome import Decision, Filling, OnDraft, Origin, Value
 from agentkit_engine.filling.settings import Batch, DecidingOptions, FillingOptions, Settings
 from agentkit_engine.filling.turn import Turn
 from agentkit_engine.runtime import Runtime
@@ -138,39 +138,46 @@ class Session:
         self,
         calls: Mapping[str, Schema],
         *,
+        answer: Schema | None = None,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
         **options: Unpack[DecidingOptions],
     ) -> Decision:
-        """Chooses one or several of `calls` (name -> schema of its arguments), or answers in words.
+        """Chooses one or several of `calls` (name -> schema of its arguments), or answers.
 
         The choice, the arguments of every call and the answer are rows of one batch over the shared
-        context: with `steps=1` and `verify="off"` the whole turn is one decoder forward.
+        context: with `steps=1` and `verify="off"` the whole turn is one decoder forward. Without
+        calls it is the answer alone.
+
+        Args:
+            answer: the schema of an answer, which is then JSON and as valid as a call's arguments;
+                None for an answer in words.
 
         Raises:
-            UnsupportedSchema, UnsatisfiableSchema: a call's schema can't be guaranteed.
-            CanvasTooShort: a call's shortest form is longer than eight canvases.
+            UnsupportedSchema, UnsatisfiableSchema: a schema can't be guaranteed.
+            CanvasTooShort: the shortest form of a call or an answer is longer than eight canvases.
             TemplateError, LayoutError: as of `infill`.
             EngineError: `max_calls` is below 1.
         """
-        work = await _compiled(partial(self._decide, calls, options, on_draft))
+        work = await _compiled(partial(self._decide, calls, answer, options, on_draft))
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def decide_sync(
         self,
         calls: Mapping[str, Schema],
         *,
+        answer: Schema | None = None,
         on_draft: OnDraft | None = None,
         deadline: float | None = None,
         **options: Unpack[DecidingOptions],
     ) -> Decision:
         """`decide` for synchronous code."""
-        work = self._decide(calls, options, on_draft)
+        work = self._decide(calls, answer, options, on_draft)
         return self._runtime.scheduler.run_sync(work, deadline=deadline, on_event=on_draft)
 
     async def refill(
         self,
-        filled: Filling | Call,
+        filled: Value | Decision,
         rejected: Sequence[str],
         *,
         on_draft: OnDraft | None = None,
@@ -179,21 +186,25 @@ class Session:
     ) -> Filling:
         """Fills rejected values again, with others: one forward, all else stays as it is.
 
+        What is refilled may be refilled again: a value that was rejected never comes back. A call
+        or an answer is then what the model says in its turn, behind the context as it is now.
+
         Args:
-            filled: what this session has filled in, or a call that it has decided on.
+            filled: what this session has filled in; or a call that it has decided on, an answer
+                that it has given or, for its answer, the decision.
             rejected: JSON pointers of the values that won't do.
 
         Raises:
             UnsatisfiableSchema: no other value is valid.
-            TemplateError: nothing was filled in at a pointer, or `filled` was itself refilled.
+            TemplateError: nothing was filled in at a pointer, or a decision holds no answer.
         """
         turn = self._turn(_unverified(options), on_draft)
-        work = await _compiled(partial(turn.refill, filled.origin, rejected))
+        work = await _compiled(partial(turn.refill, _origin(filled), rejected))
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def refill_sync(
         self,
-        filled: Filling | Call,
+        filled: Value | Decision,
         rejected: Sequence[str],
         *,
         on_draft: OnDraft | None = None,
@@ -201,7 +212,7 @@ class Session:
         **options: Unpack[FillingOptions],
     ) -> Filling:
         """`refill` for synchronous code."""
-        work = self._turn(_unverified(options), on_draft).refill(filled.origin, rejected)
+        work = self._turn(_unverified(options), on_draft).refill(_origin(filled), rejected)
         return self._runtime.scheduler.run_sync(work, deadline=deadline, on_event=on_draft)
 
     def _extend(self, messages: Sequence[ChatMessage | str]) -> Work[None]:
@@ -220,14 +231,33 @@ class Session:
         )
 
     def _decide(
-        self, calls: Mapping[str, Schema], options: DecidingOptions, on_draft: OnDraft | None
+        self,
+        calls: Mapping[str, Schema],
+        answer: Schema | None,
+        options: DecidingOptions,
+        on_draft: OnDraft | None,
     ) -> Work[Decision]:
         most, batch = options.pop("max_calls", 1), options.pop("batch", None)
         if most < 1:
             raise EngineError(f"max_calls is {most}; at least 1 is needed")
         if batch not in (None, *get_args(Batch)):
             raise EngineError(f"batch is {batch!r}; take one of {', '.join(get_args(Batch))}")
-        return decide(self._turn(options, on_draft), calls, most=most, batch=batch)
+        tokens = options.pop("answer_tokens", None)
+        turn = self._turn(options, on_draft)
+        return decide(turn, calls, answer=answer, answer_tokens=tokens, most=most, batch=batch)
+
+
+def _origin(filled: Value | Decision) -> Origin:
+    """Where it came from.
+
+    Raises:
+        TemplateError: from calls, which are refilled one by one.
+    """
+    if not isinstance(filled, Decision):
+        return filled.origin
+    if filled.answered is None:
+        raise TemplateError("this decision holds calls and no answer; refill one of its calls")
+    return filled.answered.origin
 
 
 async def _compiled(make: Callable[[], T]) -> T:

@@ -25,18 +25,6 @@ class DraftRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """The rows after `step` of `steps` decoder forwards; step 0 is the noise they start from."""
-
-    step: int
-    steps: int
-    rows: tuple[DraftRow, ...]
-
-
-OnDraft: TypeAlias = Callable[[Draft], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Timings:
     """Seconds by phase; `encode` is that of the context since the last filling.
 
@@ -58,6 +46,7 @@ class Effort:
         forwards: decoder forwards run.
         passes: passes of the causal encoder over fillings.
         tokens: positions that were filled.
+        prompt_tokens: of the context it was filled in behind.
         elapsed: seconds, the encoding of the context not included.
         agreed: whether the causal encoder agrees with every token, as verify="exact" asks it; False
             where the rounds ran out before; None where it wasn't asked.
@@ -67,6 +56,7 @@ class Effort:
     forwards: int = 0
     passes: int = 0
     tokens: int = 0
+    prompt_tokens: int = 0
     elapsed: float = 0.0
     agreed: bool | None = None
     timings: Timings = Timings()
@@ -85,11 +75,13 @@ class Origin:
     """The row that a value came from, for `Session.refill`; no one else's business.
 
     Attributes:
+        turn: it is what the model says in its turn, and no template beside the chat.
         earlier: rows of the same form of which values were rejected, the latest first.
     """
 
     form: Form
     tokens: tuple[int, ...]
+    turn: bool = False
     earlier: tuple[tuple[int, ...], ...] = ()
 
 
@@ -162,18 +154,70 @@ class Call(Value):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer(Value):
+    """An answer: in words, both `value` and `text`; by a schema, a value and its JSON."""
+
+    value: Any
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision(Effort):
     """Which calls are made and with what, or the answer.
 
     Attributes:
         calls: one or several; none for an answer.
-        answer: the answer's text; None for calls.
+        answered: the answer; None for calls.
         choice: name -> probability of the first call; answering stands under "".
         batch: whether the choice and all candidates were rows of one batch, or the choice was made
             alone and only what was chosen was filled then.
     """
 
     calls: tuple[Call, ...]
-    answer: str | None
+    answered: Answer | None
     choice: Mapping[str, float]
     batch: Batch
+
+    @property
+    def answer(self) -> str | None:
+        """The answer's text, JSON where it has a schema; None for calls."""
+        return self.answered.text if self.answered else None
+
+    @property
+    def value(self) -> Any:
+        """The answer's value, which is its text where it has no schema; None for calls."""
+        return self.answered.value if self.answered else None
+
+    @property
+    def confidence(self) -> Mapping[str, float]:
+        """That of the answer's values, see `Value`; calls have their own."""
+        return self.answered.confidence if self.answered else {}
+
+
+@dataclass(frozen=True, slots=True)
+class DraftCall:
+    """A call as a draft reads: its arguments satisfy its schema, but may yet change."""
+
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The rows after `step` of `steps` decoder forwards; step 0 is the noise they start from.
+
+    Attributes:
+        calls: those of a decision as they read now. The first `settled` are whole `Call`s: they
+            stay as they are, and stand first in what is decided.
+        answer: what is filled in else, as it reads now: text, or JSON that satisfies the schema.
+    """
+
+    step: int
+    steps: int
+    rows: tuple[DraftRow, ...]
+    calls: tuple[Call | DraftCall, ...] = ()
+    settled: int = 0
+    answer: str | None = None
+
+
+OnDraft: TypeAlias = Callable[[Draft], None]

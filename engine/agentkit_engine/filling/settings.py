@@ -57,12 +57,15 @@ class DecidingOptions(FillingOptions, total=False):
     """The options of a decision: those of a filling, and
 
     max_calls: calls of one turn, at most; 1 by default.
+    answer_tokens: of an answer in words, at most; by default as many as the checkpoint was taught,
+        which is also the most, or one canvas. An answer by a schema is as long as that says.
     batch: "whole" batches the choice with all candidates, "choice-first" fills only what was
         chosen, in a forward of its own, as it is in any case where a call takes several canvases;
         by default what is cheaper by the forwards measured so far.
     """
 
     max_calls: int
+    answer_tokens: int
     batch: Batch | None
 
 

@@ -20,10 +20,11 @@ from agentkit_engine.filling.beliefs import Beliefs, Solved
 from agentkit_engine.filling.canvases import Piece, beginning, piece_of, spans
 from agentkit_engine.filling.course import course_of
 from agentkit_engine.filling.denoise import Clock, Denoising
-from agentkit_engine.filling.outcome import Draft, DraftRow, Filling, Origin, Timings
+from agentkit_engine.filling.drafts import Reader, Reads, RowsReader, drawn, unread
+from agentkit_engine.filling.outcome import Filling, Origin, Timings
 from agentkit_engine.filling.settings import Settings, Verify
 from agentkit_engine.filling.solution import require_filling
-from agentkit_engine.filling.verify import Verified, verified
+from agentkit_engine.filling.verify import Certain, Verified, verified
 from agentkit_engine.layouts.forms import Form
 from agentkit_engine.runtime import Runtime
 from agentkit_engine.scheduling.work import Work, emit, encode
@@ -38,6 +39,7 @@ class Turn:
     Attributes:
         clock: what it has taken.
         positions: that were filled.
+        prompt_tokens: of the context, once it is encoded.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Turn:
         self._began = time.perf_counter()
         self._agreed: list[bool | None] = []
         self.clock = Clock(encode=encode_seconds)
-        self.positions = 0
+        self.positions = self.prompt_tokens = 0
 
     def infill(self, template: Template, *, width: int | None = None) -> Work[Filling]:
         """Fills a template, which is compiled at once: the work begins with what that gave."""
@@ -88,15 +90,21 @@ class Turn:
         prefix = yield from self._context.prefix()
         self.clock.encode += time.perf_counter() - began
         self._began = time.perf_counter()
+        self.prompt_tokens = prefix.length
         return prefix
 
     def denoised(
-        self, prefix: Prefix, forms: Sequence[Form], wanted: Callable[[Denoising], Sequence[int]]
+        self,
+        prefix: Prefix,
+        forms: Sequence[Form],
+        wanted: Callable[[Denoising], Sequence[int]],
+        read: RowsReader = unread,
     ) -> Work[Denoising]:
         """Rows, denoised as far as the settings say.
 
         Args:
             wanted: which of them are to be filled after a step.
+            read: for drafts.
         """
         denoising = Denoising(
             prefix,
@@ -105,10 +113,10 @@ class Turn:
             settings=self.settings,
             clock=self.clock,
         )
-        yield from self._run(denoising, lambda: wanted(denoising))
+        yield from self._run(denoising, lambda: wanted(denoising), read)
         return denoising
 
-    def filled(self, form: Form, prefix: Prefix) -> Work[Solved]:
+    def filled(self, form: Form, prefix: Prefix, read: Reader = unread) -> Work[Solved]:
         """A form, denoised and verified; canvas by canvas where one has no room for it.
 
         Then nothing is verified: the causal encoder is not asked across canvases.
@@ -117,10 +125,14 @@ class Turn:
         if not form.regions:
             return self.literal(form)
         if form.width > self.runtime.denoiser.canvas_length:
-            return (yield from self._canvas_by_canvas(form, prefix))
+            return (yield from self._canvas_by_canvas(form, prefix, read))
         require_filling(form, self.settings.bias)
-        denoising = yield from self.denoised(prefix, [form], lambda _: (0,))
-        return (yield from self.solved(denoising, 0, prefix))
+
+        def reads(rows: Denoising | None) -> Reads:
+            return read(self.drafted(form, rows.filled(0).tokens) if rows else None)
+
+        denoising = yield from self.denoised(prefix, [form], _first_row, reads)
+        return (yield from self.solved(denoising, 0, prefix, read))
 
     def literal(self, form: Form) -> Solved:
         """A form in which nothing is free: it says what it says."""
@@ -128,21 +140,37 @@ class Turn:
         said = course.said(tokens) if course else ()
         return Solved(form, (), Verified(tokens, said, None, None, 1))
 
-    def solved(self, denoising: Denoising, row: int, prefix: Prefix) -> Work[Solved]:
+    def drafted(self, form: Form, tokens: Sequence[int]) -> Solved:
+        """A row that is not done yet: none of it is certain."""
+        return Solved(form, (), Verified(tuple(tokens), (), None, None, 0))
+
+    def solved(
+        self, denoising: Denoising, row: int, prefix: Prefix, read: Reader = unread
+    ) -> Work[Solved]:
         """A denoised row, verified."""
-        free = denoising.filled(row)
+        form, free = denoising.form(row), (Piece(0, denoising.filled(row)),)
+
+        def again(rest: Denoising, certain: Certain) -> Work[None]:
+            def reads(rows: Denoising | None) -> Reads:
+                known = certain()
+                if rows is None:
+                    return read(Solved(form, free, known)).certain
+                return read(Solved(form, free, replace(known, tokens=rows.filled(0).tokens)))
+
+            return self._run(rest, lambda: (0,), reads)
+
         done = yield from verified(
-            self._verify_of(denoising.form(row)),
+            self._verify_of(form),
             denoising,
             row,
             prefix,
             settings=self.settings,
             clock=self.clock,
-            again=lambda rest: self._run(rest, lambda: (0,)),
+            again=again,
         )
         self._agreed.append(done.agreed)
-        self.positions += denoising.form(row).free
-        return Solved(denoising.form(row), (Piece(0, free),), done)
+        self.positions += form.free
+        return Solved(form, free, done)
 
     def say(self, said: Sequence[int], prefix: Prefix | None) -> None:
         """The model has said `said` behind the context; `prefix` is encoded with it."""
@@ -156,38 +184,60 @@ class Turn:
             "forwards": clock.forwards,
             "passes": clock.passes,
             "tokens": self.positions,
+            "prompt_tokens": self.prompt_tokens,
             "elapsed": time.perf_counter() - self._began,
             "agreed": agreed if self._agreed else None,
             "timings": Timings(clock.encode, clock.denoise, clock.verify, clock.lattice),
         }
 
-    def values(self, solved: Solved, forms: Sequence[Form]) -> list[tuple[Any, dict[str, Any]]]:
-        """The value of each of the forms that make up a row, and the fields of its `Value`."""
+    def values(
+        self, solved: Solved, forms: Sequence[Form], *, turn: bool
+    ) -> list[tuple[Any, dict[str, Any]]]:
+        """The value of each of the forms that make up a row, and the fields of its `Value`.
+
+        Args:
+            turn: as an `Origin` has it.
+        """
         tokens, start = solved.verified.tokens, 0
         found: list[tuple[Any, dict[str, Any]]] = []
         for number, form in enumerate(forms):
             own = tokens[start : start + form.width]
             head = f"/{number}" if len(forms) > 1 else ""
             beliefs = Beliefs(solved, self.runtime.vocabulary, self.settings.bias, head)
-            found.append((form.read(own), {"beliefs": beliefs, "origin": Origin(form, own)}))
+            about = {"beliefs": beliefs, "origin": Origin(form, own, turn)}
+            found.append((form.read(own), about))
             start += form.width
         return found
+
+    def text(self, form: Form, value: Any) -> str:
+        """What was filled in, as text."""
+        if form.plain:
+            return str(value)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
     def _refilling(self, form: Form, origin: Origin) -> Work[Filling]:
         """A filling that goes on from `origin` the next time."""
         filling = yield from self._filling(form)
-        return replace(filling, origin=replace(origin, tokens=filling.origin.tokens))
+        tokens = filling.origin.tokens
+        if origin.turn:
+            course = course_of(form) or course_of(origin.form)
+            self.say(course.said(tokens) if course else (), None)
+        return replace(filling, origin=replace(origin, tokens=tokens))
 
     def _filling(self, form: Form) -> Work[Filling]:
         prefix = yield from self.prefix()
-        solved = yield from self.filled(form, prefix)
-        ((value, about),) = self.values(solved, [form])
-        text = value
-        if not form.plain:
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return Filling(value=value, text=text, **about, **self.effort())
 
-    def _canvas_by_canvas(self, form: Form, prefix: Prefix) -> Work[Solved]:
+        def read(solved: Solved | None) -> Reads:
+            if solved is None:
+                return Reads()
+            return Reads(answer=self.text(form, form.read(solved.verified.tokens)))
+
+        solved = yield from self.filled(form, prefix, read)
+        ((value, about),) = self.values(solved, [form], turn=False)
+        return Filling(value=value, text=self.text(form, value), **about, **self.effort())
+
+    def _canvas_by_canvas(self, form: Form, prefix: Prefix, read: Reader) -> Work[Solved]:
+        """A row in pieces, each filled behind those before; as drafts, none reads as anything."""
         known = self.runtime.checkpoint.tokens
         silent = (known.filler, known.absent, known.pad)
         parts = spans(form, self.runtime.denoiser.canvas_length)
@@ -202,7 +252,7 @@ class Turn:
                 continue
             before, said = said, beginning(form, tokens, silent)
             behind = yield from self._told(prefix, behind, before, said)
-            denoising = yield from self.denoised(behind, [piece], lambda _: (0,))
+            denoising = yield from self.denoised(behind, [piece], _first_row, lambda _: read(None))
             pieces.append(Piece(span.start, denoising.filled(0)))
             tokens += pieces[-1].filled.tokens
         self._agreed.append(None)
@@ -236,22 +286,20 @@ class Turn:
             )
         return "off"
 
-    def _run(self, denoising: Denoising, wanted: Callable[[], Sequence[int]]) -> Work[None]:
-        first = self.clock.forwards
+    def _run(
+        self, denoising: Denoising, wanted: Callable[[], Sequence[int]], read: RowsReader
+    ) -> Work[None]:
+        first, most = self.clock.forwards, self.settings.most_steps
 
         def on_step(done: int) -> Work[None]:
             if self._drafts:
                 rows = wanted() if done else range(denoising.rows)
-                yield from emit(self._draft(denoising, rows, first, done))
+                reads = read(denoising if done else None)
+                text, steps = self.runtime.token_text, (first, done, most)
+                yield from emit(drawn(denoising, rows, text=text, steps=steps, reads=reads))
 
         yield from denoising.run(wanted, on_step=on_step)
 
-    def _draft(self, denoising: Denoising, rows: Sequence[int], first: int, done: int) -> Draft:
-        most = self.settings.most_steps
-        drawn: list[DraftRow] = []
-        for row in rows:
-            tokens = denoising.filled(row).tokens if done else denoising.canvas(row)
-            texts = tuple(self.runtime.token_text(token) for token in tokens)
-            states = denoising.states(row, last=done == most)
-            drawn.append(DraftRow(denoising.form(row).name, texts, tuple(states)))
-        return Draft(first + done, first + most, tuple(drawn))
+
+def _first_row(_: Denoising) -> tuple[int, ...]:
+    return (0,)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TypeAlias
 
 import torch
@@ -23,7 +24,7 @@ from agentkit_engine.filling.settings import Settings, Verify
 from agentkit_engine.filling.solution import fillings
 from agentkit_engine.scheduling.work import Work, read
 
-__all__ = ["Verified", "verified"]
+__all__ = ["Certain", "Verified", "verified"]
 
 _DENOISER_WEIGHT = 0.3  # of its log-likelihood; anything from 0 to 1.5 does as well, embedded
 
@@ -49,7 +50,8 @@ class Verified:
     nats: tuple[float, ...] = ()
 
 
-Again: TypeAlias = Callable[[Denoising], Work[None]]
+Certain: TypeAlias = Callable[[], Verified]
+Again: TypeAlias = Callable[[Denoising, Certain], Work[None]]
 
 
 def verified(
@@ -72,7 +74,8 @@ def verified(
         prefix: the context behind which the row was denoised.
         settings: rounds of "exact", after which the best filling so far is taken; candidates that
             "rerank" reads.
-        again: denoises a row of which a part is held.
+        again: denoises a row of which a part is held; it may ask what stays as it is, come what
+            may, which is a row that begins so, and the beginning of what is said.
     """
     form = denoising.form(row)
     course = course_of(form, settings.bias)
@@ -182,11 +185,21 @@ class _Exact:
         """
         try:
             if self._hold() and again is not None:
-                yield from again(self.denoising)
+                yield from again(self.denoising, self._certain)
             self.tokens = self.draft = self.denoising.filled(self.row).tokens
         except TemplateError:  # all that is likely repeats a key; greedy decoding still might not
             self._hold(loose=True)
             self.draft = self.denoising.filled(self.row).tokens
+
+    def _certain(self) -> Verified:
+        """What is agreed and the last valid filling says, too: every later one begins with that.
+
+        Nothing is certain as long as all of it may be said anew, strictly.
+        """
+        said = self.course.said(self.tokens) if self.course.strictly is None else ()
+        pairs = zip(said, self.agreed, strict=False)
+        kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return Verified(self.tokens, said[:kept], None, None, 0, self.nats[:kept])
 
     def _strictly(self) -> None:
         """Begins anew, as greedy decoding repeats a key. Raises TemplateError: it can't but do."""

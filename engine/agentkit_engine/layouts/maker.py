@@ -12,7 +12,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any, Literal, TypeAlias
 
-from agentkit_engine.errors import CanvasTooShort, LayoutError
+from agentkit_engine.errors import CanvasTooShort, LayoutError, TemplateError
 from agentkit_engine.layouts.floating import Floating
 from agentkit_engine.layouts.forms import Form, Writing
 from agentkit_engine.layouts.slots import Slots
@@ -82,17 +82,38 @@ class FormMaker:
         calls = min(at_once, room) if chosen.several else 1
         return self._keep((tuple(names), chosen, calls), lambda: chosen.choice(names, calls))
 
-    def answer(self, *, layout: Layout | None) -> Form:
-        """Free text that ends the turn: never nothing, nor mere white space."""
-        room = self.writing.canvas_length - 1
-        width = min(self.writing.dialect.answer_width or room, room)
-        said = Template.regex(_SAID, max_tokens=width)
+    def answer(
+        self,
+        *,
+        layout: Layout | None,
+        schema: Schema | None = None,
+        most_tokens: int | None = None,
+    ) -> Form:
+        """What ends the turn: JSON by a schema, or words, never none nor mere white space.
+
+        Args:
+            most_tokens: of words; by default one canvas of them.
+
+        Raises:
+            TemplateError: `most_tokens` is below 1.
+            UnsupportedSchema, UnsatisfiableSchema, CanvasTooShort, LayoutError: as of `template`.
+        """
+        if schema is not None:  # its role stays a template's: a text of another kind
+            said = Template.json_schema(schema)
+            made = self.template(said, layout=layout, width=None)
+            key = ("answer", repr(said), self._layout(layout))
+            return self._keep(key, lambda: replace(made, name="answer"))
+        if most_tokens is not None and most_tokens < 1:
+            raise TemplateError(f"answer_tokens is {most_tokens}; at least 1 is needed")
+        room = (self.writing.longest if most_tokens else self.writing.canvas_length) - 1
+        taught = self.writing.dialect.answer_width or room
+        words = Template.regex(_SAID, max_tokens=min(most_tokens or room, taught, room))
 
         def make() -> Form:
-            form = self.template(said, layout=layout, width=None)
+            form = self.template(words, layout=layout, width=None)
             return replace(form, name="answer", role="answer")
 
-        return self._keep(("answer", self._layout(layout)), make)
+        return self._keep(("answer", words.max_tokens, self._layout(layout)), make)
 
     def _layout(self, wanted: Layout | None) -> Slots | Floating:
         known = self.writing.dialect.layouts

@@ -174,15 +174,19 @@ class Slots:
     ) -> Region:
         """The region of a value that becomes another, just at the paths `rejected` in it."""
         hole = slot.hole
-        value, *before = (self._value(row[slot.start : slot.stop], hole) for row in rows)
-        if value is _ABSENT:
+        found = [self._value(row[slot.start : slot.stop], hole) for row in rows]
+        said = [each for each in found if each is not _ABSENT]
+        if not said:
             automaton = self._automaton(hole, schema)
         else:
-            earlier = [each for each in before if each is not _ABSENT]
-            root = excluding(schema, hole.pointer, value, rejected=rejected, earlier=earlier)
+            value, *earlier = said
+            paths = [()] if found[0] is _ABSENT else rejected
+            root = excluding(schema, hole.pointer, value, rejected=paths, earlier=earlier)
             automaton = self._automaton(replace(hole, pointer=OTHER, optional=False), root)
         assert automaton is not None
-        return self._region(slot, automaton, optional=value is not _ABSENT and () in rejected)
+        # it was absent before: then that was rejected, too
+        optional = () in rejected and len(said) == len(found)
+        return self._region(slot, automaton, optional=optional)
 
     def _literals(
         self,

@@ -1,0 +1,1 @@
+"""Small composable rules: when a run ends, and what is done about a doubtful decision."""

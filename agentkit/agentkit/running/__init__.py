@@ -1,0 +1,1 @@
+"""How a run goes: turns, the calls of a turn, one call, and those who watch."""

@@ -1,0 +1,470 @@
+"""The turn loop: extend the conversation, decide, make the calls or answer, again.
+
+Knows the parts of a run and in which order they come; must not know any model, nor who listens.
+Each turn costs what is new in it: messages are sent to the backend once, and history only grows.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from agentkit.backend import Decision, ModelSettings, ProposedCall
+from agentkit.errors import (
+    AgentKitError,
+    EmptyRequest,
+    EmptyTurn,
+    InvalidOutput,
+    LimitReached,
+    RepeatedFailure,
+    RunError,
+)
+from agentkit.event import (
+    Answered,
+    AnswerRejected,
+    HandedOff,
+    RunFinished,
+    TurnFinished,
+    TurnStarted,
+)
+from agentkit.message import AnswerMessage, Call, FeedbackMessage, History, UserMessage
+from agentkit.observing.watcher import UNWATCHED
+from agentkit.result import Resume, RunResult, Status, Verdict
+from agentkit.running.ahead import Ahead
+from agentkit.running.answering import Accepted, Rejected, read_answer
+from agentkit.running.calls import Calls
+from agentkit.running.cancellation import Cancellation
+from agentkit.running.deciding import (
+    backend_errors,
+    close_conversation,
+    decide,
+    open_conversation,
+    question_about,
+    refill,
+)
+from agentkit.running.groups import owned_group
+from agentkit.running.journal import Journal
+from agentkit.running.performing import Outcome
+from agentkit.running.plan import Approver, Plan
+from agentkit.running.state import Listener, State
+
+_KEEPING_SECONDS = 5.0
+
+
+class Run:
+    """One run of an agent: from a request to a result, or an error that carries the history."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        request: str | Resume,
+        *,
+        deps: Any = None,
+        history: Iterable[object] = (),
+        conversation: str | None = None,
+        settings: ModelSettings | None = None,
+        approve: Approver | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> None:
+        """Check what was asked; see `Agent.run` for what each part means.
+
+        Raises:
+            EmptyRequest: the request holds nothing but whitespace.
+            RunError: the request or the history is not what a run can start from.
+        """
+        journal = Journal(history, store=plan.store, key=conversation)
+        if conversation is not None and (plan.store is None or len(journal)):
+            raise RunError(
+                f"conversation={conversation!r} is kept in a store, which holds its history: "
+                + ("give no `history`" if plan.store else "make the agent with `store=`"),
+                history=journal.history,
+            )
+        self._resume = request if isinstance(request, Resume) else None
+        text = "" if self._resume else _checked_request(request, journal.history)
+        self._key = conversation
+        self._settings = plan.settings if settings is None else settings.over(plan.settings)
+        self._cancellation = cancellation
+        self._failures: dict[str, int] = {}
+        self._rejections = 0
+        self._state = State(plan, journal, deps=deps, request=text, approve=approve)
+        if self._resume is None and conversation is None:
+            self._ask()
+
+    @property
+    def history(self) -> History:
+        """The messages so far. Well-formed at any time: every call that ended has its result."""
+        return self._state.journal.history
+
+    async def go(self, listener: Listener | None = None) -> RunResult[Any]:
+        """Run to the end. To be called once.
+
+        Raises:
+            RunError: the run can't go on; every error but cancellation carries `.history`.
+            BackendError: the backend failed; `__cause__` says how.
+            EngineError: the engine can't do what was asked.
+            StoreError: the conversation can't be read or kept.
+        """
+        state = self._state
+        state.listener = listener
+        state.began()
+        plan, key = state.plan, self._key
+        watcher = plan.telemetry or UNWATCHED
+        try:
+            with watcher.run(
+                plan.name, description=plan.description, conversation=key, messages=self.history
+            ) as state.watched:
+                result = await self._limited()
+                state.watched.ended(result)
+            return result
+        except AgentKitError as error:
+            # The engine's errors know nothing of messages, and carry them all the same.
+            vars(error)["history"] = self.history
+            raise
+        finally:
+            state.over = True
+
+    async def _limited(self) -> RunResult[Any]:
+        """The run, within the time it has and for as long as nobody cancels it."""
+        seconds, cancellation = self._state.plan.stop.seconds, self._cancellation
+        if seconds is None and cancellation is None:
+            return await self._whole()
+        deadline = math.inf if seconds is None else anyio.current_time() + seconds
+        with anyio.CancelScope(deadline=deadline) as scope:
+            with cancellation.watching(scope) if cancellation else nullcontext():
+                return await self._whole()
+        if cancellation is not None and cancellation.cancelled:
+            result = self._result("cancelled", reason=cancellation.reason)
+            await self._state.tell(RunFinished(result))
+            return result
+        raise LimitReached(
+            f"{seconds:g} s were over in turn {self._state.turn}; raise the limit, or go on with "
+            "`history=error.history`",
+            turn=self._state.turn,
+        )
+
+    async def _whole(self) -> RunResult[Any]:
+        state = self._state
+        try:
+            await self._begin()
+            if state.conversation is None:  # or it is a branch, and shares one
+                await self._open()
+            result = await self._resumed() if self._resume else None
+            while result is None:
+                result = await self._next()
+        finally:
+            await self._leave()
+        await state.tell(RunFinished(result))
+        return result
+
+    async def _begin(self) -> None:
+        """Read what the store has, let the guards look at the request, and ask."""
+        state, plan = self._state, self._state.plan
+        if self._key is not None and plan.store is not None:
+            kept = await plan.store.load(self._key)
+            state.journal = Journal(kept, store=plan.store, key=self._key)
+            if self._resume is None:
+                self._ask()
+        if self._resume is None:
+            for guard in plan.input_guards:
+                found = guard(state.context(), state.request)
+                if inspect.isawaitable(found):
+                    await found
+        await state.journal.keep()
+
+    def _ask(self) -> None:
+        journal = self._state.journal
+        if waiting := journal.waiting():
+            ids = ", ".join(call.id for call in waiting)
+            raise RunError(
+                f"calls of the history wait ({ids}); go on with `Resume({{id: Approve() | "
+                "Deny(why) | Finish(value)})` as the request",
+                history=journal.history,
+            )
+        journal.add(UserMessage(self._state.request))
+
+    async def _open(self) -> None:
+        """A conversation with the agent that has the floor; it has seen nothing yet."""
+        state = self._state
+        said = state.plan.instructions
+        if callable(said):
+            found = said(state.context())
+            said = await found if inspect.isawaitable(found) else found
+        state.instructions = said
+        opened = await open_conversation(state, state.plan.backend)
+        state.conversation, state.capabilities = opened
+        state.sent = 0
+
+    async def share(self, others: Sequence[Run]) -> None:
+        """Encode the history that all have in common once, where the backend can fork.
+
+        To be called before any of them goes.
+        """
+        state = self._state
+        await self._open()
+        conversation = state.conversation
+        assert conversation is not None
+        given = state.journal.given
+        try:
+            with backend_errors():
+                await conversation.extend(state.journal.history[:given])
+            state.sent = given
+            for other in others if state.capabilities.fork else ():
+                other._state.instructions = state.instructions
+                other._state.capabilities = state.capabilities
+                other._state.conversation = conversation.fork()
+                other._state.sent = given
+        except BaseException:
+            await self._leave()
+            raise
+
+    async def _leave(self) -> None:
+        """Let go of the conversation, and keep what is done; also where the run is cancelled."""
+        state = self._state
+        conversation, state.conversation = state.conversation, None
+        if conversation is not None:
+            await close_conversation(conversation)
+        if self._key is not None:
+            with anyio.move_on_after(_KEEPING_SECONDS, shield=True):
+                await state.journal.keep()
+
+    async def _next(self) -> RunResult[Any] | None:
+        """One turn; the result, where it is the last one."""
+        state = self._state
+        state.turn += 1
+        self._check_stop()
+        state.spent.turns += 1
+        started = state.elapsed()
+        await state.tell(TurnStarted(state.turn))
+        for hooks in state.plan.hooks:
+            await hooks.before_turn(state.context())
+        result = await (self._turn_ahead() if self._goes_ahead() else self._turn(None, None))
+        for hooks in state.plan.hooks:
+            await hooks.after_turn(state.context(), state.decisions[-1])
+        await state.journal.keep()
+        state.span("turn", f"turn {state.turn}", started)
+        await state.tell(TurnFinished(state.turn))
+        return result
+
+    def _goes_ahead(self) -> bool:
+        """Whether calls may begin before their decision is there."""
+        plan = self._state.plan
+        if plan.whole_decisions or not self._state.capabilities.drafts:
+            return False
+        return bool(plan.pure) or (self._settings.max_calls or 1) > 1
+
+    async def _turn_ahead(self) -> RunResult[Any] | None:
+        calls = Calls(self._state)
+        async with owned_group() as group:
+            return await self._turn(calls, calls.ahead(group))
+
+    async def _turn(self, calls: Calls | None, ahead: Ahead | None) -> RunResult[Any] | None:
+        state = self._state
+        calls = calls or Calls(state)
+        try:
+            decision = await decide(state, self._settings, ahead)
+            if not decision.calls:
+                return await self._answered(decision)
+            if (question := question_about(state, decision)) is not None:
+                return await self._asked_back(question, decision)
+            outcomes = await calls.make(decision, ahead)
+        finally:
+            calls.close()
+        return await self._after(outcomes, decision.calls)
+
+    async def _after(
+        self, outcomes: Sequence[Outcome], proposed: Sequence[ProposedCall]
+    ) -> RunResult[Any] | None:
+        """What follows from how the calls of a decision ended."""
+        state = self._state
+        pending = [outcome.pending for outcome in outcomes if outcome.pending]
+        self._stop_at_repeated_failure(outcomes)
+        await state.journal.keep()
+        if pending:
+            why = ", ".join(f"{one.call.id} {one.call.tool}: {one.kind}" for one in pending)
+            return self._result("paused", reason=why, pending=tuple(pending))
+        for outcome, call in zip(outcomes, proposed, strict=True):
+            paused = await self._refilled(outcome, call)
+            if paused is not None:
+                return paused
+        await self._hand_off(outcomes)
+        return None
+
+    async def _refilled(self, outcome: Outcome, call: ProposedCall) -> RunResult[Any] | None:
+        """A call that failed by its values, made again with others in their place."""
+        state = self._state
+        for _ in range(state.plan.retries):
+            if not outcome.rejected or not state.refillable:
+                return None
+            decision = await refill(state, call, outcome.rejected, self._settings)
+            if decision is None or not decision.calls:
+                return None
+            calls = Calls(state, refills=outcome.call.id)
+            try:
+                (outcome,) = await calls.make(decision)
+            finally:
+                calls.close()
+            (call,) = decision.calls
+            self._stop_at_repeated_failure([outcome])
+            if outcome.pending:
+                return self._result(
+                    "paused", reason=outcome.pending.kind, pending=(outcome.pending,)
+                )
+        return None
+
+    async def _hand_off(self, outcomes: Sequence[Outcome]) -> None:
+        """Give the floor to another agent, where a call said so and went well."""
+        state = self._state
+        for outcome in outcomes:
+            target = state.plan.handoffs.get(outcome.call.tool)
+            if target is None or outcome.result is None or outcome.result.is_error:
+                continue
+            if state.conversation is not None:
+                await close_conversation(state.conversation)
+                state.conversation = None
+            # what is kept, stopped and watched stays the business of the agent that was asked
+            own = state.plan
+            state.plan = replace(target(), stop=own.stop, store=own.store, telemetry=own.telemetry)
+            await self._open()
+            await state.tell(HandedOff(state.turn, state.plan.name))
+            return
+
+    async def _answered(self, decision: Decision) -> RunResult[Any] | None:
+        """The answer, checked; refilled, or sent back to the model, where it won't do."""
+        state = self._state
+        while True:
+            text = decision.answer
+            if text is None or not text.strip():
+                raise EmptyTurn(
+                    f"turn {state.turn} produced neither call nor answer; ask again, or more "
+                    "plainly"
+                )
+            state.journal.add(AnswerMessage(text))
+            found = await read_answer(state, text)
+            if isinstance(found, Accepted):
+                await state.tell(Answered(state.turn, text, decision))
+                return self._result("answered", answer=text, value=found.output)
+            await self._reject(text, found)
+            again = None
+            if found.values and state.refillable:
+                again = await refill(state, decision, found.values, self._settings)
+            if again is None:
+                return None
+            decision = again
+
+    async def _reject(self, text: str, found: Rejected) -> None:
+        state = self._state
+        self._rejections += 1
+        if self._rejections > state.plan.retries:
+            raise InvalidOutput(
+                f"the answer failed its checks {self._rejections} times, at last with: {found.why}"
+            )
+        state.journal.add(FeedbackMessage(f"This answer won't do: {found.why}. Answer again."))
+        await state.tell(AnswerRejected(state.turn, text, found.why))
+
+    async def _asked_back(self, question: str, decision: Decision) -> RunResult[Any]:
+        state = self._state
+        state.journal.add(AnswerMessage(question))
+        await state.tell(Answered(state.turn, question, decision))
+        return self._result("asked", answer=question, reason="a policy wants to be sure")
+
+    async def _resumed(self) -> RunResult[Any] | None:
+        """Make the calls that waited, as was decided on them."""
+        assert self._resume is not None
+        state, waiting = self._state, self._state.journal.waiting()
+        verdicts: dict[str, Verdict] = dict(self._resume.verdicts)
+        known = {call.id for call in waiting}
+        if not waiting or not verdicts.keys() <= known:
+            raise RunError(
+                f"the calls that wait are {sorted(known) or 'none'}, not {sorted(verdicts)}; give "
+                "the history of the paused run, and verdicts on its pending calls"
+            )
+        calls = Calls(state)
+        try:
+            outcomes = await calls.go_on(waiting, verdicts)
+        finally:
+            calls.close()
+        unknown = [ProposedCall(call.tool, call.arguments) for call in waiting]
+        return await self._after(outcomes, unknown)
+
+    def _check_stop(self) -> None:
+        """See that another turn is allowed: it takes at least one forward and one token."""
+        state = self._state
+        spent = state.now_spent()
+        least = replace(
+            spent, turns=spent.turns + 1, forwards=spent.forwards + 1, tokens=spent.tokens + 1
+        )
+        if why := state.plan.stop.check(least):
+            raise LimitReached(
+                f"no answer after {spent.turns} turns: {why}; raise it, or go on with "
+                "`history=error.history`",
+                results=state.journal.last_results(),
+                turn=state.turn,
+            )
+
+    def _stop_at_repeated_failure(self, outcomes: Sequence[Outcome]) -> None:
+        # Equal calls of one turn count once: the model can't have known sooner.
+        latest = {_key(outcome.call): outcome for outcome in outcomes if outcome.result}
+        for key, outcome in latest.items():
+            assert outcome.result is not None
+            times = self._failures.get(key, 0) + 1 if outcome.result.is_error else 0
+            self._failures[key] = times
+            if times >= self._state.plan.same_failures:
+                call = outcome.call
+                raise RepeatedFailure(
+                    f"{call.tool!r} was called {times} times with the same arguments "
+                    f"{json.dumps(call.arguments, ensure_ascii=False, default=repr)} and failed "
+                    f"each time, at last with: {outcome.result.content}",
+                    call=call,
+                    times=times,
+                )
+
+    def _result(self, status: Status, *, answer: str = "", **about: Any) -> RunResult[Any]:
+        state = self._state
+        timings = [decision.timings for decision in state.decisions]
+        return RunResult(
+            status=status,
+            answer=answer,
+            agent=state.plan.name,
+            messages=self.history,
+            given=state.journal.given,
+            turns=state.spent.turns,
+            decisions=tuple(state.decisions),
+            confidence=state.confidence,
+            spans=tuple(state.spans),
+            timings={
+                "encode": sum(timing.encode for timing in timings),
+                "denoise": sum(timing.denoise for timing in timings),
+                "verify": sum(timing.verify for timing in timings),
+                "lattice": sum(timing.lattice for timing in timings),
+                "tool": state.tool_seconds,
+            },
+            **about,
+        )
+
+
+def _key(call: Call) -> str:
+    return json.dumps([call.tool, call.arguments], sort_keys=True, default=repr)
+
+
+def _checked_request(request: object, history: History) -> str:
+    if not isinstance(request, str):
+        raise RunError(
+            f"the request is of type {type(request).__name__!r}; ask in text", history=history
+        )
+    if not request.strip():
+        raise EmptyRequest("the request is empty; ask for something", history=history)
+    try:
+        request.encode()
+    except UnicodeEncodeError as error:
+        raise RunError(
+            f"the request {request!r} is no Unicode text: {error}; decode it as UTF-8 first",
+            history=history,
+        ) from error
+    return request

@@ -1,0 +1,96 @@
+"""Writes what tools return and raise as text that a model reads.
+
+Knows values and exceptions; must not know tools or runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from agentkit.running.threads import in_thread
+
+_MAX_REASON = 1000  # characters of an error that a model gets to read
+_MAX_PROBLEMS = 5
+_SMALL = 200  # values that are written faster than a thread is started
+
+
+class Unwritable(Exception):
+    """A value can't be written as JSON; says why and the mend."""
+
+
+async def written(value: Any) -> str:
+    """A tool's result as a model reads it; what is large is written in a thread.
+
+    Raises:
+        Unwritable: it can't be written as JSON.
+    """
+    if _left(value, _SMALL) > 0:
+        return to_text(value)
+    return await in_thread(to_text, value)
+
+
+def to_text(value: Any) -> str:
+    """A tool's result as a model reads it: a string as it is, anything else as compact JSON.
+
+    Raises:
+        Unwritable: it can't be written as JSON.
+    """
+    try:
+        text = value if isinstance(value, str) else _json(value)
+        text.encode()  # lone surrogates would break every later step
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+        raise Unwritable(
+            f"The tool ran, but its result, of type {type(value).__name__!r}, can't be written "
+            f"as JSON: {told(error)}. It should return text, numbers, lists or dicts."
+        ) from error
+    return text
+
+
+def told(error: BaseException) -> str:
+    """An exception in a line, as a model reads it."""
+    text = str(error).strip().rstrip(".")
+    name = type(error).__name__
+    return shortened(f"{name}: {text}" if text else name, _MAX_REASON)
+
+
+def pointer_of(name: str) -> str:
+    """The JSON pointer (RFC 6901) of a member of the whole."""
+    return f"/{name.replace('~', '~0').replace('/', '~1')}"
+
+
+def listed(problems: Mapping[str, str]) -> str:
+    """Problems in one line, the first few of them."""
+    lines = [f"{pointer or 'arguments'}: {why}" for pointer, why in problems.items()]
+    if len(lines) > _MAX_PROBLEMS:
+        lines[_MAX_PROBLEMS:] = [f"and {len(lines) - _MAX_PROBLEMS} more"]
+    return "; ".join(lines)
+
+
+def shortened(text: str, limit: int) -> str:
+    """A text of at most `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _json(value: Any) -> str:
+    plain = to_jsonable_python(value)
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _left(value: Any, budget: int) -> int:
+    """What is left of a budget of values, of which each 100 characters of text count as one."""
+    kind = cast(type[object], type(value))
+    if kind is str:
+        return budget - 1 - len(value) // 100
+    if value is None or kind in {int, float, bool}:
+        return budget - 1
+    if kind not in {dict, list, tuple} or len(value) >= budget:
+        return 0  # who knows how large a model or a generator is
+    for item in value.values() if kind is dict else value:
+        budget = _left(item, budget - 1)
+        if budget <= 0:
+            return 0
+    return budget

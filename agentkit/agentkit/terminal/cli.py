@@ -1,0 +1,123 @@
+"""The command line: `agentkit COMMAND`.
+
+Knows which commands there are and how errors are told; each command is a module of its own, with
+`add_options(parser)` and `run(arguments)`, imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentkit.backend import Backend
+from agentkit.errors import AgentKitError
+from agentkit.message import dump_messages
+from agentkit.terminal.failures import is_own, told
+
+DISTRIBUTION = "agentkit-diffusion"
+INTERRUPTED = 130  # what a shell reports for a process that ended by Ctrl-C
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command's module.
+
+    does: in a few words. run: the module's function that follows it. extra: of ours, that it needs.
+    """
+
+    module: str
+    does: str
+    run: str = "run"
+    extra: str = "engine"
+
+
+COMMANDS: Mapping[str, Command] = {
+    "run": Command("agentkit.terminal.run", "answer one request"),
+    "chat": Command("agentkit.terminal.chat", "answer one message after another"),
+    "new": Command("agentkit.terminal.new", "make a starter project"),
+    "eval": Command("agentkit.terminal.evaluate", "measure an agent on a file of cases"),
+    "serve": Command(
+        "agentkit_engine.server.command", "serve a model to agents elsewhere", "serve", "server"
+    ),
+    "tools": Command("agentkit.terminal.tools", "list the installed tool plugins"),
+    "schema": Command("agentkit.terminal.schemas", "try a JSON Schema out"),
+}
+
+
+def main(argv: Sequence[str] | None = None, *, backend: Backend | None = None) -> int:
+    """Run a command and return the exit status: 0, 1 for an error told, 2 for wrong usage.
+
+    argv: the arguments without the program's name; those of the process by default.
+    backend: takes the place of the one that `--backend` names.
+    """
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = argparse.Namespace(json=False)
+    try:
+        _parser(given).parse_args(given, arguments)
+        arguments.injected = backend
+        command = COMMANDS[arguments.command]
+        status: int = getattr(_module(command), command.run)(arguments)
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if not (isinstance(error, AgentKitError) or is_own(error)):
+            raise  # a mistake of ours
+        if arguments.json:
+            print(json.dumps(describe_error(error), ensure_ascii=False))
+        else:
+            print("agentkit:", describe_error(error)["error"]["message"], file=sys.stderr)
+        return 1
+
+
+def describe_error(error: Exception) -> dict[str, Any]:
+    """An error as a JSON object, with the messages of the run that it ended."""
+    said = str(error) if isinstance(error, AgentKitError) else told(error)
+    message = " ".join([said, *getattr(error, "__notes__", ())])
+    described: dict[str, Any] = {"type": type(error).__name__, "message": message}
+    if history := getattr(error, "history", ()):
+        described["messages"] = json.loads(dump_messages(history))
+    return {"error": described}
+
+
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """Knows all commands, and the options of the one that is given."""
+    parser = argparse.ArgumentParser(
+        prog="agentkit", description="Agents whose tool calls are filled in one denoise."
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        said = f"{command.does[0].upper()}{command.does[1:]}."
+        options = commands.add_parser(name, help=command.does, description=said)
+        if given and name == given[0]:
+            _module(command).add_options(options)
+    return parser
+
+
+def _module(command: Command) -> Any:
+    try:
+        return importlib.import_module(command.module)
+    except ImportError as error:
+        raise AgentKitError(
+            f"this command needs what is not installed: {error}; "
+            f"install it with `pip install '{DISTRIBUTION}[{command.extra}]'`"
+        ) from error
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for; reading metadata takes its time."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
+        from importlib.metadata import version
+
+        print(f"agentkit {version(DISTRIBUTION)}")
+        parser.exit()
