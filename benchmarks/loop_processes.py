@@ -247,7 +247,7 @@ from importlib.metadata import distributions
 def weight(one, part=""):
     paths = (str(file.locate()) for file in one.files or () if part in str(file))
     return sum(os.stat(path).st_size for path in paths if os.path.isfile(path))
-found = {one.metadata["Name"]: [weight(one), weight(one, ".pyc"), weight(one, "/checkpoints/")]
+found = {one.metadata["Name"]: [weight(one), weight(one, ".pyc"), weight(one, "agentkit_engine/checkpoints/")]
          for one in distributions()}
 print(json.dumps(found))
 """

@@ -91,12 +91,22 @@ class Terminal:
 
     def until(self, shown: str) -> str:
         """Wait for a text that was not waited for yet; what was written up to it, and with it."""
-        deadline = time.monotonic() + PATIENCE
-        while (place := self.text.find(shown, self._seen)) < 0:
-            if not self._read(deadline):
-                raise AssertionError(f"{shown!r} never came after:\n{self.text[self._seen :]}")
-        began, self._seen = self._seen, place + len(shown)
-        return self.text[began : self._seen]
+        found = self._found(shown, PATIENCE)
+        if found is None:
+            raise AssertionError(f"{shown!r} never came after:\n{self.text[self._seen :]}")
+        return found
+
+    def interrupt(self, shown: str) -> None:
+        """Ctrl-C at a prompt, until a text is written.
+
+        Python's reading of a line sleeps through a signal that comes just before it waits for keys;
+        the next one wakes it.
+        """
+        for _ in range(int(PATIENCE)):
+            self.type(CTRL_C)
+            if self._found(shown, 1.0) is not None:
+                return
+        raise AssertionError(f"{shown!r} never came after:\n{self.text[self._seen :]}")
 
     def ended(self) -> int:
         """Wait for the program's end; its exit status."""
@@ -104,6 +114,14 @@ class Terminal:
         while self._read(deadline):
             pass
         return self._process.wait(timeout=PATIENCE)
+
+    def _found(self, shown: str, seconds: float) -> str | None:
+        deadline = time.monotonic() + seconds
+        while (place := self.text.find(shown, self._seen)) < 0:
+            if not self._read(deadline):
+                return None
+        began, self._seen = self._seen, place + len(shown)
+        return self.text[began : self._seen]
 
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -449,9 +450,15 @@ def test_figures_are_of_all_and_of_each_tag() -> None:
 def test_a_report_reads_as_a_page() -> None:
     runs = (made(True, "a", turns=[0.0012]), made(False, error="E: broken", repetition=2))
     page = str(Report(runs, 3))
-    assert "| all | 50.0% | 9 to 91 | 2 | – | – | – | 1 | 1.2 | 1.2 | 0.0 |" in page
+    assert "| all | 50.0% | 9–91 | 2 | – | – | – | 1 | 1.2 | 1.2 | 0.0 |" in page
     assert "Stopped after 2 of 3 runs." in page
     assert "- one (run 2): ?\n  - E: broken\n  - no" in page
+    long = made(False, "a|b")
+    long = dataclasses.replace(long, case=dataclasses.replace(long.case, question="so\nlong " * 99))
+    [told] = [line for line in str(Report((long,), 1)).splitlines() if line.startswith("- one: ")]
+    assert told.startswith("- one: so long so long")
+    assert len(told) < 220
+    assert r"| a\|b |" in str(Report((long,), 1))
     header, rule, *rows = [line for line in page.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in (header, rule, *rows)} == {12}
 
@@ -496,13 +503,14 @@ ROWS = [
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "booking.py").write_text(AGENT, "utf-8")
     written(tmp_path, *ROWS)
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop("booking", None)
 
 
 def evaluated(*options: str) -> int:

@@ -230,7 +230,8 @@ def test_an_error_of_the_agent_s_own_code_is_told_with_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "lost.py").write_text(
-        "from agentkit import Agent\nagent = Agent(instructions=lambda context: context.deps.name)\n"
+        "from agentkit import Agent\n"
+        "agent = Agent(instructions=lambda context: context.deps.name)\n"
     )
     assert main(["run", f"{tmp_path / 'lost.py'}:agent", "Hi"], backend=ScriptedBackend([])) == 1
     first, *lines = capsys.readouterr().err.splitlines()

@@ -61,7 +61,8 @@ async def opened(
     output: dict[str, Any] | None = None,
 ) -> EmbeddedConversation:
     conversation = await backend.open(instructions="", tools=tools, output=output)
-    await conversation.extend([UserMessage(one) if isinstance(one, str) else one for one in said])
+    messages: list[Message] = [UserMessage(one) if isinstance(one, str) else one for one in said]
+    await conversation.extend(messages)
     return conversation
 
 
@@ -142,7 +143,10 @@ async def test_a_structured_answer_is_one_forward_and_so_is_its_refill(
         values = {"Lisbon"}
         for turn in range(2, 5):
             if turn == 3:  # as a run does whose output is refused
-                refused = [AnswerMessage(decision.answer or ""), FeedbackMessage("no such city")]
+                refused: list[Message] = [
+                    AnswerMessage(decision.answer or ""),
+                    FeedbackMessage("no such city"),
+                ]
                 await conversation.extend(refused)
             decision = await conversation.refill(decision, {"/city": "no such city"})
             assert len(seen) == turn
@@ -220,9 +224,9 @@ async def test_refills_that_can_not_be_had_are_named(backend: EmbeddedBackend) -
 
 
 async def test_feedback_is_what_a_user_says(backend: EmbeddedBackend) -> None:
-    said = [AnswerMessage("It is 5."), FeedbackMessage("it is not")]
-    one = await opened(backend, "What is 2 + 2?", *said)
-    other = await opened(backend, "What is 2 + 2?", said[0], UserMessage("it is not"))
+    said = AnswerMessage("It is 5.")
+    one = await opened(backend, "What is 2 + 2?", said, FeedbackMessage("it is not"))
+    other = await opened(backend, "What is 2 + 2?", said, "it is not")
     assert (await one.decide()).choice == (await other.decide()).choice
 
 

@@ -257,6 +257,17 @@ async def test_where_refilling_fails_the_next_decides_anew() -> None:
     assert (await conversation.decide()).answer == "2"
 
 
+async def test_the_next_is_not_asked_to_refill_what_it_did_not_fill() -> None:
+    first, second = ScriptedBackend([call("add", a=1, b=2)]), ScriptedBackend([answer("2")])
+    conversation = await opened(first, second)
+    [filled] = (await conversation.decide()).calls
+    await first.conversations[0].aclose()
+    await conversation.extend([UserMessage("more")])
+    with pytest.raises(TemplateError, match="has failed"):
+        await conversation.refill(filled, {"/a": "no"})
+    assert (await conversation.decide()).answer == "2"
+
+
 async def test_a_fork_falls_back_by_itself() -> None:
     first = ScriptedBackend([DOWN, answer("1")])
     conversation = await opened(first, ScriptedBackend([answer("2")]))

@@ -710,6 +710,7 @@ async def test_a_conversation_too_long_is_told_as_such(
     with pytest.raises(ContextTooLong) as caught:
         await decided(server, output=POINT)
     assert (caught.value.needed, caught.value.available) == (needed, available)
+    assert len(server.requests) == 1  # asking in other words would be no use
 
 
 async def test_too_long_without_figures_is_told_all_the_same(server: ChatServer) -> None:

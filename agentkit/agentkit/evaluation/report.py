@@ -9,12 +9,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
+from textwrap import shorten
 from typing import Any
 
 from agentkit.evaluation.judging import Judgement
 
 _Z = 1.959964  # of the normal distribution, for 95 %
+_ASKED = 200  # characters of a question
 ALL = "all"
+HEADINGS = (
+    "right", "95 %", "runs", "tools", "calls", "answer", "errors", "turn ms", "p95", "forwards"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,20 +91,17 @@ class Report:
 
     def as_markdown(self) -> str:
         """A table of the figures, and below it what failed and how."""
-        lines = [
-            "| | right | 95 % | runs | tools | calls | answer | errors | turn ms | p95 | forwards |"
-        ]
-        lines.append("|---|" + "---:|" * 10)
-        lines += [f"| {' | '.join([one.tag, *cells(one)])} |" for one in self.figures()]
+        lines = [f"| | {' | '.join(HEADINGS)} |", f"|---|{'---:|' * len(HEADINGS)}"]
+        for figure in self.figures():
+            tag = figure.tag.replace("|", r"\|")
+            lines.append(f"| {' | '.join([tag, *cells(figure)])} |")
         if len(self.judgements) < self.planned:
             lines += ["", f"Stopped after {len(self.judgements)} of {self.planned} runs."]
         if self.failures:
             lines += ["", "What failed:", ""]
         for one in self.failures:
-            lines += [
-                f"- {title(one)}: {one.case.question}",
-                *(f"  - {why}" for why in why_not(one)),
-            ]
+            lines.append(f"- {title(one)}")
+            lines += [f"  - {' '.join(why.split())}" for why in why_not(one)]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -107,24 +109,25 @@ class Report:
 
 
 def cells(figure: Figure) -> list[str]:
-    """A figure as the table's cells, behind its tag."""
+    """A figure as the table's cells, under `HEADINGS`, behind its tag."""
     shares = [figure.tools, figure.calls, figure.answer]
     times = [figure.median_ms, figure.p95_ms]
     return [
         f"{figure.right.share:.1%}",
-        f"{100 * figure.right.low:.0f} to {100 * figure.right.high:.0f}",
+        f"{100 * figure.right.low:.0f}–{100 * figure.right.high:.0f}",
         str(figure.right.total),
         *("–" if one is None else f"{one.share:.1%}" for one in shares),
         str(figure.errors),
-        *("–" if one is None else f"{one:.1f}" for one in times),
+        *("–" if one is None else f"{one:.{0 if one >= 100 else 1}f}" for one in times),
         f"{figure.forwards:.1f}",
     ]
 
 
 def title(judgement: Judgement) -> str:
-    """What a run is called."""
+    """What a run is called, and what was asked, in a line."""
     again = f" (run {judgement.repetition})" if judgement.repetition > 1 else ""
-    return f"{judgement.case.id}{again}"
+    asked = shorten(judgement.case.question, _ASKED, placeholder="…")
+    return f"{judgement.case.id}{again}: {asked}"
 
 
 def why_not(judgement: Judgement) -> Sequence[str]:

@@ -78,7 +78,7 @@ class Ahead:
 
     def adopt(self, proposed: ProposedCall) -> Begun | None:
         """The guess that turned out right, if there is one; it is the caller's now."""
-        return self._guesses.pop(_key(proposed.tool, proposed.arguments), None)
+        return self._guesses.pop(_key(proposed), None)
 
     def forget(self) -> None:
         """Cancel the guesses that nobody adopted."""
@@ -93,7 +93,7 @@ class Ahead:
 
     def _follow(self, calls: Iterable[ProposedCall]) -> None:
         """Start what the draft guesses now, and drop what it no longer does."""
-        wanted = {_key(one.tool, one.arguments): one for one in calls}
+        wanted = {_key(one): one for one in calls}
         for key in [key for key in self._guesses if key not in wanted]:
             self._guesses.pop(key).scope.cancel()
         for key, proposed in wanted.items():
@@ -107,5 +107,5 @@ async def _carry(begun: Begun, perform: Perform) -> None:
         begun.done.set()
 
 
-def _key(tool: str, arguments: object) -> str:
-    return json.dumps([tool, arguments], sort_keys=True, default=repr)
+def _key(proposed: ProposedCall) -> str:
+    return json.dumps([proposed.tool, proposed.arguments], sort_keys=True, default=repr)

@@ -1,6 +1,6 @@
 """Reads an answer as the agent's output, and has it checked.
 
-Knows outputs and guards. Must not know what happens to an answer that won't do.
+Knows outputs, guards and the state of a run. Must not know how an answer came about.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentkit.defining.output import OutputProblem
+from agentkit.errors import InvalidOutput
+from agentkit.event import AnswerRejected
+from agentkit.message import AnswerMessage, FeedbackMessage
 from agentkit.running.state import State
 from agentkit.running.writing import pointer_of
 from agentkit.signals import Retry
@@ -31,12 +34,40 @@ class Rejected:
     values: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-async def read_answer(state: State, text: str) -> Accepted | Rejected:
-    """What an answer makes, or why it won't do.
+class Answers:
+    """The answers of one run, which may be rejected only so often."""
 
-    Raises:
-        Blocked: a guard refuses it for good.
-    """
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._rejections = 0
+
+    async def take(self, text: str) -> Accepted | Rejected:
+        """Put an answer into the history, and say what it makes, or why it won't do.
+
+        Raises:
+            InvalidOutput: it won't do either, and there were enough of them.
+            Blocked: a guard refuses it for good.
+        """
+        state = self._state
+        state.journal.add(AnswerMessage(text))
+        found = await _read(state, text)
+        if isinstance(found, Rejected):
+            self._rejections += 1
+            if self._rejections > state.plan.retries:
+                raise InvalidOutput(
+                    f"the answer failed its checks {self._rejections} times, at last with: "
+                    f"{found.why}"
+                )
+            state.journal.add(FeedbackMessage(f"{_sentence(found.why)} Answer again."))
+            await state.tell(AnswerRejected(state.turn, text, found.why))
+        return found
+
+
+def _sentence(why: str) -> str:
+    return f"This answer won't do: {why.rstrip('.')}."
+
+
+async def _read(state: State, text: str) -> Accepted | Rejected:
     declared = state.plan.output
     try:
         output = declared.read(text)

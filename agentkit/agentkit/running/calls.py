@@ -22,6 +22,7 @@ from agentkit.result import Approve, Deny, Finish, Pending, Verdict
 from agentkit.running.ahead import Ahead, Begun
 from agentkit.running.groups import owned_group
 from agentkit.running.journal import unfinished
+from agentkit.running.limits import check_calls
 from agentkit.running.performing import Outcome, failed, perform, rejected_by, succeeded
 from agentkit.running.state import State
 from agentkit.running.writing import to_text
@@ -59,7 +60,7 @@ class Calls:
         """
         state = self._state
         early = ahead.settled if ahead else []
-        self._check_stop(len(decision.calls) - len(early))
+        check_calls(state, len(decision.calls) - len(early))
         calls = [begun.call for begun in early]
         calls += [state.fresh_call(proposed) for proposed in decision.calls[len(early) :]]
         self._record(calls)
@@ -114,7 +115,7 @@ class Calls:
         if held or proposed.tool in state.plan.handoffs or state.plan.approvals:
             return None
         try:
-            self._check_stop(1)
+            check_calls(state, 1)
         except LimitReached:
             return None  # the decision will run into it, and tell
         state.spent.calls += 1
@@ -134,15 +135,6 @@ class Calls:
         plan = self._state.plan
         context = replace(self._state.context(call), run=None)
         return await perform(call, plan.tools, context, retry=plan.retry)
-
-    def _check_stop(self, more: int) -> None:
-        state = self._state
-        if why := state.plan.stop.check(replace(state.now_spent(), calls=state.spent.calls + more)):
-            raise LimitReached(
-                f"turn {state.turn} asked for {more} calls, and {why}; raise it, or go on with "
-                "`history=error.history`",
-                turn=state.turn,
-            )
 
     def _record(self, calls: list[Call]) -> None:
         state = self._state

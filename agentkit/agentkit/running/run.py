@@ -7,7 +7,7 @@ Each turn costs what is new in it: messages are sent to the backend once, and hi
 from __future__ import annotations
 
 import inspect
-import json
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -21,24 +21,22 @@ from agentkit.errors import (
     AgentKitError,
     EmptyRequest,
     EmptyTurn,
-    InvalidOutput,
     LimitReached,
-    RepeatedFailure,
     RunError,
+    StoreError,
 )
 from agentkit.event import (
     Answered,
-    AnswerRejected,
     HandedOff,
     RunFinished,
     TurnFinished,
     TurnStarted,
 )
-from agentkit.message import AnswerMessage, Call, FeedbackMessage, History, UserMessage
+from agentkit.message import AnswerMessage, History, UserMessage
 from agentkit.observing.watcher import UNWATCHED
 from agentkit.result import Resume, RunResult, Status, Verdict
 from agentkit.running.ahead import Ahead
-from agentkit.running.answering import Accepted, Rejected, read_answer
+from agentkit.running.answering import Accepted, Answers
 from agentkit.running.calls import Calls
 from agentkit.running.cancellation import Cancellation
 from agentkit.running.deciding import (
@@ -51,11 +49,13 @@ from agentkit.running.deciding import (
 )
 from agentkit.running.groups import owned_group
 from agentkit.running.journal import Journal
+from agentkit.running.limits import Failures, check_turn
 from agentkit.running.performing import Outcome
 from agentkit.running.plan import Approver, Plan
 from agentkit.running.state import Listener, State
 
 _KEEPING_SECONDS = 5.0
+_log = logging.getLogger("agentkit")
 
 
 class Run:
@@ -91,9 +91,9 @@ class Run:
         self._key = conversation
         self._settings = plan.settings if settings is None else settings.over(plan.settings)
         self._cancellation = cancellation
-        self._failures: dict[str, int] = {}
-        self._rejections = 0
+        self._failures = Failures(plan.same_failures)
         self._state = State(plan, journal, deps=deps, request=text, approve=approve)
+        self._answers = Answers(self._state)
         if self._resume is None and conversation is None:
             self._ask()
 
@@ -158,8 +158,13 @@ class Run:
             result = await self._resumed() if self._resume else None
             while result is None:
                 result = await self._next()
-        finally:
-            await self._leave()
+        except BaseException:
+            try:
+                await self._leave()
+            except StoreError:
+                _log.exception("what the run did could not be kept")  # its own error goes first
+            raise
+        await self._leave()
         await state.tell(RunFinished(result))
         return result
 
@@ -238,13 +243,13 @@ class Run:
         """One turn; the result, where it is the last one."""
         state = self._state
         state.turn += 1
-        self._check_stop()
+        check_turn(state)
         state.spent.turns += 1
         started = state.elapsed()
         await state.tell(TurnStarted(state.turn))
         for hooks in state.plan.hooks:
             await hooks.before_turn(state.context())
-        result = await (self._turn_ahead() if self._goes_ahead() else self._turn(None, None))
+        result = await self._turn()
         for hooks in state.plan.hooks:
             await hooks.after_turn(state.context(), state.decisions[-1])
         await state.journal.keep()
@@ -259,24 +264,32 @@ class Run:
             return False
         return bool(plan.pure) or (self._settings.max_calls or 1) > 1
 
-    async def _turn_ahead(self) -> RunResult[Any] | None:
-        calls = Calls(self._state)
-        async with owned_group() as group:
-            return await self._turn(calls, calls.ahead(group))
-
-    async def _turn(self, calls: Calls | None, ahead: Ahead | None) -> RunResult[Any] | None:
+    async def _turn(self) -> RunResult[Any] | None:
+        """Decide, and do what was decided."""
         state = self._state
-        calls = calls or Calls(state)
+        calls = Calls(state)
         try:
-            decision = await decide(state, self._settings, ahead)
-            if not decision.calls:
-                return await self._answered(decision)
-            if (question := question_about(state, decision)) is not None:
-                return await self._asked_back(question, decision)
-            outcomes = await calls.make(decision, ahead)
+            if self._goes_ahead():
+                async with owned_group() as group:
+                    decision = await self._decided(calls, calls.ahead(group))
+            else:
+                decision = await self._decided(calls, None)
         finally:
             calls.close()
-        return await self._after(outcomes, decision.calls)
+        if not decision.calls:
+            return await self._answered(decision)
+        if (question := question_about(state, decision)) is not None:
+            return await self._asked_back(question, decision)
+        return await self._after(calls.outcomes, decision.calls)
+
+    async def _decided(self, calls: Calls, ahead: Ahead | None) -> Decision:
+        """A decision; its calls are made, unless a policy wants something asked first."""
+        decision = await decide(self._state, self._settings, ahead)
+        if ahead is not None:
+            ahead.confirm(decision)
+        if decision.calls and question_about(self._state, decision) is None:
+            await calls.make(decision, ahead)
+        return decision
 
     async def _after(
         self, outcomes: Sequence[Outcome], proposed: Sequence[ProposedCall]
@@ -284,7 +297,7 @@ class Run:
         """What follows from how the calls of a decision ended."""
         state = self._state
         pending = [outcome.pending for outcome in outcomes if outcome.pending]
-        self._stop_at_repeated_failure(outcomes)
+        self._failures.count(outcomes)
         await state.journal.keep()
         if pending:
             why = ", ".join(f"{one.call.id} {one.call.tool}: {one.kind}" for one in pending)
@@ -311,7 +324,7 @@ class Run:
             finally:
                 calls.close()
             (call,) = decision.calls
-            self._stop_at_repeated_failure([outcome])
+            self._failures.count([outcome])
             if outcome.pending:
                 return self._result(
                     "paused", reason=outcome.pending.kind, pending=(outcome.pending,)
@@ -345,28 +358,16 @@ class Run:
                     f"turn {state.turn} produced neither call nor answer; ask again, or more "
                     "plainly"
                 )
-            state.journal.add(AnswerMessage(text))
-            found = await read_answer(state, text)
+            found = await self._answers.take(text)
             if isinstance(found, Accepted):
                 await state.tell(Answered(state.turn, text, decision))
                 return self._result("answered", answer=text, value=found.output)
-            await self._reject(text, found)
             again = None
             if found.values and state.refillable:
                 again = await refill(state, decision, found.values, self._settings)
             if again is None:
                 return None
             decision = again
-
-    async def _reject(self, text: str, found: Rejected) -> None:
-        state = self._state
-        self._rejections += 1
-        if self._rejections > state.plan.retries:
-            raise InvalidOutput(
-                f"the answer failed its checks {self._rejections} times, at last with: {found.why}"
-            )
-        state.journal.add(FeedbackMessage(f"This answer won't do: {found.why}. Answer again."))
-        await state.tell(AnswerRejected(state.turn, text, found.why))
 
     async def _asked_back(self, question: str, decision: Decision) -> RunResult[Any]:
         state = self._state
@@ -393,38 +394,6 @@ class Run:
         unknown = [ProposedCall(call.tool, call.arguments) for call in waiting]
         return await self._after(outcomes, unknown)
 
-    def _check_stop(self) -> None:
-        """See that another turn is allowed: it takes at least one forward and one token."""
-        state = self._state
-        spent = state.now_spent()
-        least = replace(
-            spent, turns=spent.turns + 1, forwards=spent.forwards + 1, tokens=spent.tokens + 1
-        )
-        if why := state.plan.stop.check(least):
-            raise LimitReached(
-                f"no answer after {spent.turns} turns: {why}; raise it, or go on with "
-                "`history=error.history`",
-                results=state.journal.last_results(),
-                turn=state.turn,
-            )
-
-    def _stop_at_repeated_failure(self, outcomes: Sequence[Outcome]) -> None:
-        # Equal calls of one turn count once: the model can't have known sooner.
-        latest = {_key(outcome.call): outcome for outcome in outcomes if outcome.result}
-        for key, outcome in latest.items():
-            assert outcome.result is not None
-            times = self._failures.get(key, 0) + 1 if outcome.result.is_error else 0
-            self._failures[key] = times
-            if times >= self._state.plan.same_failures:
-                call = outcome.call
-                raise RepeatedFailure(
-                    f"{call.tool!r} was called {times} times with the same arguments "
-                    f"{json.dumps(call.arguments, ensure_ascii=False, default=repr)} and failed "
-                    f"each time, at last with: {outcome.result.content}",
-                    call=call,
-                    times=times,
-                )
-
     def _result(self, status: Status, *, answer: str = "", **about: Any) -> RunResult[Any]:
         state = self._state
         timings = [decision.timings for decision in state.decisions]
@@ -447,10 +416,6 @@ class Run:
             },
             **about,
         )
-
-
-def _key(call: Call) -> str:
-    return json.dumps([call.tool, call.arguments], sort_keys=True, default=repr)
 
 
 def _checked_request(request: object, history: History) -> str:

@@ -20,7 +20,7 @@ from agentkit.errors import AgentKitError
 from agentkit.evaluation.cases import Case, read_cases
 from agentkit.evaluation.judging import Judgement
 from agentkit.evaluation.measuring import evaluate, planned
-from agentkit.evaluation.report import Report, cells, title, why_not
+from agentkit.evaluation.report import HEADINGS, Report, cells, title, why_not
 from agentkit.terminal.options import (
     add_agent_options,
     agent_of,
@@ -174,10 +174,9 @@ def _show(report: Report) -> None:
     from rich.text import Text
 
     console = Console()
-    headings = ("right", "95 %", "runs", "tools", "calls", "answer", "errors", "turn ms", "p95")
-    table = Table("", *headings, "forwards", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table("", *HEADINGS, box=SIMPLE_HEAD, padding=0)
     for column in table.columns[1:]:
-        column.justify, column.no_wrap = "right", True
+        column.justify = "right"
     for figure in report.figures():
         table.add_row(Text(figure.tag), *cells(figure))
     if report.judgements:
@@ -186,7 +185,7 @@ def _show(report: Report) -> None:
         stopped = f"stopped after {len(report.judgements)} of {report.planned} runs"
         console.print(Text(stopped, style="yellow"))
     for one in report.failures[:_SHOWN]:
-        console.print(Text.assemble((title(one), "bold red"), f"  {one.case.question}"))
+        console.print(Text(title(one), style="red"))
         for why in why_not(one):
             console.print(Text(f"  {why}", style="dim"))
     if len(report.failures) > _SHOWN:

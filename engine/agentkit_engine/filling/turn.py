@@ -191,7 +191,7 @@ class Turn:
         }
 
     def values(
-        self, solved: Solved, forms: Sequence[Form], *, turn: bool
+        self, solved: Solved, forms: Sequence[Form], *, turn: bool = False
     ) -> list[tuple[Any, dict[str, Any]]]:
         """The value of each of the forms that make up a row, and the fields of its `Value`.
 
@@ -233,7 +233,7 @@ class Turn:
             return Reads(answer=self.text(form, form.read(solved.verified.tokens)))
 
         solved = yield from self.filled(form, prefix, read)
-        ((value, about),) = self.values(solved, [form], turn=False)
+        ((value, about),) = self.values(solved, [form])
         return Filling(value=value, text=self.text(form, value), **about, **self.effort())
 
     def _canvas_by_canvas(self, form: Form, prefix: Prefix, read: Reader) -> Work[Solved]:
