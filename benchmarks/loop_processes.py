@@ -244,11 +244,11 @@ class Weight:
 _WEIGHING = """
 import json, os
 from importlib.metadata import distributions
-def weight(one, part=""):
+def weight(one, part):
     paths = (str(file.locate()) for file in one.files or () if part in str(file))
     return sum(os.stat(path).st_size for path in paths if os.path.isfile(path))
-found = {one.metadata["Name"]: [weight(one), weight(one, ".pyc"), weight(one, "agentkit_engine/checkpoints/")]
-         for one in distributions()}
+parts = ("", ".pyc", "agentkit_engine/checkpoints/")
+found = {one.metadata["Name"]: [weight(one, part) for part in parts] for one in distributions()}
 print(json.dumps(found))
 """
 

@@ -182,3 +182,16 @@ async def test_nothing_can_be_resumed_where_nothing_waits() -> None:
     history: History = (await agent_of(answer("x")).run("go")).history
     with pytest.raises(RunError, match="the calls that wait are none"):
         await agent_of().run(Resume({"call_1": Approve()}), history=history)
+
+
+async def test_a_call_finished_elsewhere_can_not_be_approved() -> None:
+    first = await paused(call("order", item="tea"))
+    with pytest.raises(RunError, match=r"'order', which is finished elsewhere.*Finish\(value\)"):
+        await agent_of().run(Resume({"call_1": Approve()}), history=first.history)
+
+
+async def test_a_value_that_is_no_json_finishes_nothing() -> None:
+    first = await paused(call("order", item="tea"))
+    with pytest.raises(RunError, match="can't be written as JSON") as caught:
+        await agent_of().run(Resume({"call_1": Finish(object())}), history=first.history)
+    assert caught.value.history[: len(first.history)] == first.history

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from unittest.mock import ANY
 
@@ -188,10 +187,7 @@ def test_histories_that_can_be(history: History) -> None:
         (HISTORY[1:], "message 0 .* begins with a user's message"),
         (HISTORY[:3], "call 'call_2' has no result\n"),
         ((*HISTORY[:3], HISTORY[4]), "message 3 .* call 'call_2' has no result yet"),
-        (
-            (*HISTORY[:2], replace(HISTORY[2], call_id="x")),
-            "message 2 .* the result of 'call_1', a",
-        ),
+        ((*HISTORY[:2], ResultMessage("x", "find", "80")), "message 2 .* result of 'call_1', a"),
         ((*HISTORY[:4], HISTORY[3]), "message 4 .* no call is left"),
         ((ASKED, HISTORY[2]), "message 1 .* no call is left"),
         ((*HISTORY[:4], *HISTORY[1:4]), "message 4 .* id 'call_1' is taken"),

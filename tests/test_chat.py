@@ -204,6 +204,16 @@ def test_ctrl_c_stops_a_slow_decision_and_keeps_the_history(home: Path) -> None:
         terminal.until("never\n")
 
 
+def test_what_is_typed_ahead_tears_nothing_and_is_there_at_the_prompt(home: Path) -> None:
+    with chat(home, "slow", "--steps", "30") as terminal:
+        terminal.until(PROMPT)
+        terminal.say("Copy it")
+        terminal.until("step 3 of 30")
+        terminal.type("typed ahead")
+        assert "typed" not in terminal.until("never\n")
+        terminal.until("> typed ahead")
+
+
 def test_ctrl_c_stops_no_call_that_was_made(home: Path) -> None:
     with chat(home, "slow", "--steps", "20") as terminal:
         terminal.until(PROMPT)
@@ -355,21 +365,20 @@ def test_commands_look_at_the_conversation_and_change_it(home: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("/fly", "there is no command '/fly'; /help lists them"),
-        ("/save", "write /save FILE: it writes the conversation to a file"),
-        ("/quit now", "write just /quit: it leaves"),
-        ("/steps none", "'none' is no number of steps; give 1 or more, or auto"),
-        ("/load nowhere.json", "'nowhere.json' can't be read: No such file or directory"),
-        ("/load agents.py", "'agents.py' holds no messages that /save wrote"),
-        ("/save no/where", "'no/where' can't be written: No such file or directory"),
-    ],
-)
-def test_a_command_that_can_t_be_followed_says_why(line: str, complaint: str, home: Path) -> None:
-    done = piped(home, f"{line}\n", "echo")
-    assert complaint in " ".join(done.split())
+def test_commands_that_can_t_be_followed_say_why(home: Path) -> None:
+    complaints = {
+        "/fly": "there is no command '/fly'; /help lists them",
+        "/save": "write /save FILE: it writes the conversation to a file",
+        "/quit now": "write just /quit: it leaves",
+        "/steps none": "'none' is no number of steps; give 1 or more, or auto",
+        "/steps 0": "'0' is no number of steps",
+        "/load nowhere.json": "'nowhere.json' can't be read: No such file or directory",
+        "/load agents.py": "'agents.py' holds no messages that /save wrote",
+        "/save no/where": "'no/where' can't be written: No such file or directory",
+    }
+    parts = piped(home, "\n".join(complaints), "echo").split("> ")[1:]
+    for (line, complaint), part in zip(complaints.items(), parts, strict=True):
+        assert " ".join(part.split()).startswith(f"{line} {complaint}")
 
 
 def test_it_fits_a_narrow_terminal_and_one_without_colours(home: Path) -> None:
@@ -381,6 +390,19 @@ def test_it_fits_a_narrow_terminal_and_one_without_colours(home: Path) -> None:
         terminal.until("I read: sent 800 g to \nAda")
         assert "\x1b[1m" not in terminal.raw[: terminal.raw.index("Send 800 g")]
         assert "\x1b[3" not in terminal.raw  # no colour
+
+
+def test_one_request_may_need_approval_too(home: Path) -> None:
+    arguments = ["run", "agents.py:sending", "Send 800 grams to Ada"]
+    with Terminal(arguments, home=home) as terminal:
+        terminal.until(APPROVAL)
+        terminal.say("y")
+        terminal.until("I read: sent 800 g to Ada\n")
+        assert terminal.ended() == 0
+    with Terminal(arguments, home=home) as terminal:
+        terminal.until(APPROVAL)
+        terminal.type(CTRL_D)
+        assert terminal.ended() == 1
 
 
 def piped(home: Path, typed: str, agent: str) -> str:

@@ -199,6 +199,17 @@ def test_run_asks_the_agent_named_and_gives_it_what_was_named(
     assert told["calls"][0]["result"] == "Grace's is here"
 
 
+def test_options_may_stand_anywhere(desk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (
+        ["run", desk, "--deps", "customer", "Hi"],
+        ["run", "--deps", "customer", desk, "Hi"],
+        ["run", desk, "Hi", "--deps", "customer"],
+        ["run", "--steps", "2", "Hi"],
+    ):
+        status, told = run_json(capsys, argv, [answer("Hello.")])
+        assert (status, told["answer"]) == (0, "Hello.")
+
+
 def test_a_call_that_waits_is_told_and_is_no_success(
     desk: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

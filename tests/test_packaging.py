@@ -143,11 +143,12 @@ def test_the_wheel_holds_the_packages_and_their_data(installed: Installed) -> No
     names = zipfile.ZipFile(installed.wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     (info,) = (top for top in tops if top.endswith(".dist-info"))
-    assert tops == {"agentkit", "agentkit_engine", "agentkit_tools", info}
+    assert tops == {*("agentkit", "agentkit_engine", "agentkit_pytest.py", "agentkit_tools"), info}
     assert f"{info}/licenses/LICENSE" in names
     for package in ("agentkit", "agentkit_engine", "agentkit_tools"):
         assert f"{package}/py.typed" in names
     assert {CHECKPOINT + "config.json", CHECKPOINT + "model.safetensors"} <= set(names)
+    assert "agentkit/terminal/starter/pyproject.toml.tmpl" in names
     assert [name for name in names if "__pycache__" in name or ".mypy_cache" in name] == []
 
 

@@ -213,10 +213,9 @@ TESTS = [snippet for snippet in SNIPPETS if snippet.startswith("# needs booking.
 def booking(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """The page's agent, where a double stands for the embedded model."""
     session.makepyfile(booking=SNIPPETS[0])
-    script = [call("book_table", city="Lisbon", people=4), answer("A table for 4 in Lisbon.")]
-    monkeypatch.setitem(
-        agentkit.backends._made, "embedded", ScriptedBackend([*script, answer("!")])
-    )
+    booked = call("book_table", city="Lisbon", people=4)
+    model = ScriptedBackend([booked, answer("A table for 4 in Lisbon."), answer("Good evening!")])
+    monkeypatch.setitem(agentkit.backends._made, "embedded", model)
     return session
 
 

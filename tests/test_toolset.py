@@ -64,7 +64,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
         def entry_points(*, group: str) -> list[EntryPoint]:
             return [entry for entry in entries if entry.group == group]
 
-        monkeypatch.setattr("agentkit.defining.toolset.entry_points", entry_points)
+        monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
 
     return install
 

@@ -282,8 +282,11 @@ class Agent(Generic[Deps, Output]):
                 deps=context.deps,
                 approve=None if inside is None else inside.approve,
             )
-            result = await run.go()
-            context.spent.add(result.forwards, result.passes, result.tokens)
+            try:
+                result = await run.go()
+            finally:
+                spent = run.spent
+                context.spent.add(spent.forwards, spent.passes, spent.tokens)
             return result.output
 
         return tool(

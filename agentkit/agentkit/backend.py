@@ -36,12 +36,14 @@ class Capabilities:
     drafts: `decide` reports the canvas after each denoise step.
     refill: `Conversation.refill` works.
     fork: `Conversation.fork` works.
+    several: one decision may make several calls where `max_calls` is not said.
     """
 
     guaranteed: bool = False
     drafts: bool = False
     refill: bool = False
     fork: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,18 @@ class Spent:
         self.passes += passes
         self.tokens += tokens
 
+    def plus(self, *, turns: int = 0, calls: int = 0, forwards: int = 0, tokens: int = 0) -> Spent:
+        """What it would be with so much more."""
+        return Spent(
+            self.turns + turns,
+            self.calls + calls,
+            self.failures,
+            self.forwards + forwards,
+            self.passes,
+            self.tokens + tokens,
+            self.seconds,
+        )
+
 
 class Inside(Protocol):
     """What a context knows of the run behind it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
@@ -70,8 +70,7 @@ class Resume:
     verdicts: Mapping[str, Verdict]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A stretch of a run: a phase of a turn, a tool's call.
 
     kind: "turn", "encode", "decide", "refill", "call"; "decide" and "refill" hold their `decision`,

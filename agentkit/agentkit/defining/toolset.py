@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.defining.tool import AnyTool, Tool, tool
 from agentkit.errors import DefinitionError, PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "agentkit.tools"
 _log = logging.getLogger("agentkit")
@@ -108,6 +110,8 @@ def _tried(name: str) -> Plugin:
 
 
 def _entries() -> dict[str, list[EntryPoint]]:
+    from importlib.metadata import entry_points  # slow to import, and not all look for plugins
+
     entries: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         entries.setdefault(entry.name, []).append(entry)

@@ -8,16 +8,17 @@ draft; if the decision turns out otherwise, what it did is thrown away and nobod
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import TaskGroup
 
-from agentkit.backend import Draft, ProposedCall
+from agentkit.backend import Decision, Draft, ProposedCall
+from agentkit.errors import BackendError
 from agentkit.message import Call
 from agentkit.running.performing import Outcome
+from agentkit.running.writing import as_json
 
 Perform = Callable[[Call], Awaitable[Outcome]]
 
@@ -76,6 +77,22 @@ class Ahead:
             self.settled.append(begun)
         self._follow(draft.calls[len(self.settled) :])
 
+    def confirm(self, decision: Decision) -> None:
+        """The decision is there: it begins with what had settled.
+
+        Raises:
+            BackendError: it does not, and calls were made that it knows nothing of.
+        """
+        made = [(begun.call.tool, begun.call.arguments) for begun in self.settled]
+        stand = [(call.tool, call.arguments) for call in decision.calls[: len(made)]]
+        if made != stand:
+            raise BackendError(
+                f"the drafts said that {made!r} had settled, but the decision begins with "
+                f"{stand!r}; a backend counts as `settled` only what stays as it is"
+            )
+        if not decision.calls:
+            self.forget()
+
     def adopt(self, proposed: ProposedCall) -> Begun | None:
         """The guess that turned out right, if there is one; it is the caller's now."""
         return self._guesses.pop(_key(proposed), None)
@@ -85,6 +102,12 @@ class Ahead:
         for begun in self._guesses.values():
             begun.scope.cancel()
         self._guesses.clear()
+
+    async def finish(self) -> None:
+        """Let the calls that are made in earnest come to their end: there is no decision."""
+        self.forget()
+        for begun in self.settled:
+            await begun.wait()
 
     def begin(self, begun: Begun, perform: Perform) -> Begun:
         """Start a call as a task of the turn."""
@@ -102,10 +125,12 @@ class Ahead:
 
 
 async def _carry(begun: Begun, perform: Perform) -> None:
+    if begun.scope.cancel_called:  # before its task came to run
+        return
     with begun.scope:
         begun.outcome = await perform(begun.call)
         begun.done.set()
 
 
 def _key(proposed: ProposedCall) -> str:
-    return json.dumps([proposed.tool, proposed.arguments], sort_keys=True, default=repr)
+    return as_json([proposed.tool, proposed.arguments])

@@ -76,12 +76,12 @@ async def _read(state: State, text: str) -> Accepted | Rejected:
             found = guard(context, output)
             found = await found if inspect.isawaitable(found) else found
             output = output if found is None else found
+        for hooks in state.plan.hooks:
+            await hooks.before_answer(context, output)
     except OutputProblem as problem:
         return Rejected(str(problem), problem.problems)
     except Retry as refusal:
         return Rejected(refusal.why, _blamed(refusal))
-    for hooks in state.plan.hooks:
-        await hooks.before_answer(context, output)
     return Accepted(output)
 
 

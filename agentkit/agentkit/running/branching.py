@@ -28,19 +28,32 @@ class Branch:
 async def run_branches(
     branches: Sequence[Branch], start: Callable[[Branch], Run]
 ) -> list[RunResult[Any] | AgentKitError]:
-    """The outcome of each branch, in their order; an error stands in the place of a result."""
+    """The outcome of each branch, in their order; an error stands in the place of a result.
+
+    An error of another kind, a hook's say, comes out once every branch has ended.
+    """
     runs = [start(branch) for branch in branches]
-    found: dict[int, RunResult[Any] | AgentKitError] = {}
+    found: dict[int, RunResult[Any] | Exception] = {}
     if len(runs) > 1:
         await runs[0].share(runs[1:])
-    async with owned_group() as group:
-        for number, run in enumerate(runs):
-            group.start_soon(_kept, run, partial(found.__setitem__, number))
-    return [found[number] for number in range(len(runs))]
+    try:
+        async with owned_group() as group:
+            for number, run in enumerate(runs):
+                group.start_soon(_kept, run, partial(found.__setitem__, number))
+    finally:
+        for run in runs:  # one that was cancelled before its first step has not done so
+            await run.leave()
+    return [_ours(found[number]) for number in range(len(runs))]
 
 
-async def _kept(run: Run, keep: Callable[[RunResult[Any] | AgentKitError], None]) -> None:
+async def _kept(run: Run, keep: Callable[[RunResult[Any] | Exception], None]) -> None:
     try:
         keep(await run.go())
-    except AgentKitError as error:
+    except Exception as error:
         keep(error)
+
+
+def _ours(outcome: RunResult[Any] | Exception) -> RunResult[Any] | AgentKitError:
+    if isinstance(outcome, RunResult | AgentKitError):
+        return outcome
+    raise outcome

@@ -14,7 +14,7 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from agentkit.backend import Decision, ProposedCall
-from agentkit.errors import LimitReached
+from agentkit.errors import LimitReached, RunError
 from agentkit.event import CallFilled, CallFinished, CallPending
 from agentkit.message import Call, CallMessage, ResultMessage
 from agentkit.policies.condition import Proposal
@@ -25,7 +25,7 @@ from agentkit.running.journal import unfinished
 from agentkit.running.limits import check_calls
 from agentkit.running.performing import Outcome, failed, perform, rejected_by, succeeded
 from agentkit.running.state import State
-from agentkit.running.writing import to_text
+from agentkit.running.writing import Unwritable, to_text
 from agentkit.signals import Retry
 
 DENIED = "The user denied this call"
@@ -58,16 +58,19 @@ class Calls:
             LimitReached: a stop policy allows no more calls; none of these is made.
             Blocked: a guard refuses one.
         """
+        if self._error is not None:  # of a call that began early: no other is made
+            raise self._error
         state = self._state
         early = ahead.settled if ahead else []
         check_calls(state, len(decision.calls) - len(early))
         calls = [begun.call for begun in early]
         calls += [state.fresh_call(proposed) for proposed in decision.calls[len(early) :]]
         self._record(calls)
-        for call, proposed in zip(calls[len(early) :], decision.calls[len(early) :], strict=True):
-            await state.tell(
-                CallFilled(state.turn, call, proposed.confidence, decision, self._refills)
-            )
+        if state.listener is not None:
+            rest = zip(calls[len(early) :], decision.calls[len(early) :], strict=True)
+            for call, proposed in rest:
+                sure = proposed.confidence
+                await state.tell(CallFilled(state.turn, call, sure, decision, self._refills))
         started = state.elapsed()
         await self._all(decision, calls, early, ahead)
         state.tool_seconds += state.elapsed() - started
@@ -100,7 +103,7 @@ class Calls:
     async def go_on(self, calls: Sequence[Call], verdicts: dict[str, Verdict]) -> list[Outcome]:
         """Make calls that waited, as was decided on them; those without a verdict wait on."""
         self._open = list(calls)
-        tasks = [partial(self._decided, call, verdicts.get(call.id)) for call in calls]
+        tasks = [partial(self._resumed, call, verdicts.get(call.id)) for call in calls]
         await self._side_by_side(tasks)
         self._order(calls)
         if self._error is not None:
@@ -122,11 +125,15 @@ class Calls:
         call = state.fresh_call(proposed)
         self._listed.append(call)
         self._open.append(call)
-        return ahead.begin(Begun(call), partial(self._early, proposed=proposed))
+        guess = ahead.adopt(proposed)
+        return ahead.begin(Begun(call), partial(self._early, proposed=proposed, guess=guess))
 
     def _guess(self, proposed: ProposedCall) -> Call | None:
         """The call to try on a guess, where its tool has no effects."""
-        if proposed.tool not in self._state.plan.pure or proposed.problem:
+        plan = self._state.plan
+        if proposed.tool not in plan.pure or proposed.problem or plan.approvals:
+            return None
+        if plan.tools[proposed.tool].sequential:
             return None
         return Call("guess", proposed.tool, proposed.arguments)
 
@@ -146,26 +153,31 @@ class Calls:
     async def _all(
         self, decision: Decision, calls: list[Call], early: list[Begun], ahead: Ahead | None
     ) -> None:
+        tools = self._state.plan.tools
+        in_turn = any(call.tool in tools and tools[call.tool].sequential for call in calls)
         tasks = [partial(self._awaited, begun) for begun in early]
         for call, proposed in zip(calls[len(early) :], decision.calls[len(early) :], strict=True):
-            begun = ahead.adopt(proposed) if ahead and not proposed.problem else None
-            tasks.append(partial(self._one_held, call, proposed, decision, begun))
+            # a guess began before those that it would come behind
+            adopts = ahead is not None and not in_turn and not proposed.problem
+            guess = ahead.adopt(proposed) if ahead is not None and adopts else None
+            tasks.append(partial(self._one_held, call, proposed, decision, guess))
         if ahead is not None:
             ahead.forget()
-        tools = self._state.plan.tools
         if len(tasks) == 1:
             await tasks[0]()
-        elif any(call.tool in tools and tools[call.tool].sequential for call in calls):
+        elif in_turn:
             for task in tasks:
-                await task()
+                if self._error is None:
+                    await task()
         else:
             await self._side_by_side(tasks)
         self._order(calls)
 
     async def _side_by_side(self, tasks: Sequence[partial[Any]]) -> None:
         async with owned_group() as group:
-            for task in tasks:
+            for task in tasks[1:]:
                 group.start_soon(task)
+            await tasks[0]()  # one task fewer to start
 
     def _order(self, calls: Sequence[Call]) -> None:
         place = {call.id: number for number, call in enumerate(calls)}
@@ -175,13 +187,13 @@ class Calls:
         self.outcomes.append(await begun.wait())
 
     async def _one_held(
-        self, call: Call, proposed: ProposedCall, decision: Decision, begun: Begun | None
+        self, call: Call, proposed: ProposedCall, decision: Decision, guess: Begun | None
     ) -> None:
         """Make a call unless it has to be approved first, or is finished elsewhere."""
         try:
             pending = self._held(call, proposed, decision)
             if pending is None:
-                self.outcomes.append(await self._one(call, proposed=proposed, begun=begun))
+                self.outcomes.append(await self._one(call, proposed=proposed, guess=guess))
             elif (verdict := await self._asked(pending)) is not None:
                 await self._decided(call, verdict, proposed=proposed)
             else:
@@ -214,13 +226,25 @@ class Calls:
         if pending.kind == "deferred" or self._state.approve is None:
             await self._state.tell(CallPending(self._state.turn, pending))
 
+    async def _resumed(self, call: Call, verdict: Verdict | None) -> None:
+        try:
+            await self._decided(call, verdict)
+        except Exception as error:  # as in `_one_held`
+            self._error = self._error or error
+
+    async def _gone_on(self, call: Call, verdict: Verdict | None) -> None:
+        try:
+            await self._decided(call, verdict)
+        except Exception as error:
+            self._error = self._error or error
+
     async def _decided(
         self, call: Call, verdict: Verdict | None, *, proposed: ProposedCall | None = None
     ) -> None:
         """Do with a call what was decided on it."""
         match verdict:
             case None:
-                await self._wait(Pending(call, self._kind(call)))
+                await self._wait(self._state.pending(call))
             case Approve(arguments=None):
                 self.outcomes.append(await self._one(call, proposed=proposed))
             case Approve() as approved:
@@ -230,7 +254,10 @@ class Calls:
             case Deny(why=why):
                 self._finish(failed(call, f"{DENIED}: {why}" if why else f"{DENIED}."))
             case Finish(value=value, is_error=is_error):
-                text = to_text(value)
+                try:
+                    text = to_text(value)
+                except Unwritable as error:
+                    raise RunError(f"{verdict!r} of {call.id!r}: {error}") from error
                 self._finish(failed(call, text) if is_error else succeeded(call, text))
 
     def _finish(self, outcome: Outcome) -> None:
@@ -238,13 +265,9 @@ class Calls:
             self._results[outcome.call.id] = outcome.result
         self.outcomes.append(outcome)
 
-    def _kind(self, call: Call) -> Any:
-        tool = self._state.plan.tools.get(call.tool)
-        return "deferred" if tool is not None and tool.deferred else "approval"
-
-    async def _early(self, call: Call, *, proposed: ProposedCall) -> Outcome:
+    async def _early(self, call: Call, *, proposed: ProposedCall, guess: Begun | None) -> Outcome:
         try:
-            return await self._one(call, proposed=proposed, early=True)
+            return await self._one(call, proposed=proposed, guess=guess, early=True)
         except Exception as error:  # a guard's or a hook's: told once the decision is there
             self._error = self._error or error
             return Outcome(call, unfinished([call])[0])
@@ -254,14 +277,20 @@ class Calls:
         call: Call,
         *,
         proposed: ProposedCall | None = None,
-        begun: Begun | None = None,
+        guess: Begun | None = None,
         early: bool = False,
     ) -> Outcome:
         """Make one call, with guards and hooks around it; the caller puts the outcome away."""
         state, started = self._state, self._state.elapsed()
         if early and proposed is not None:
             await state.tell(CallFilled(state.turn, call, proposed.confidence, None, early=True))
-        outcome = await self._guarded(call, proposed, begun)
+        state.at_work.add(call.id)
+        try:
+            outcome = await self._guarded(call, proposed, guess)
+        finally:
+            state.at_work.discard(call.id)
+            if guess is not None:
+                guess.scope.cancel()  # it may be at work still, where a guard refused the call
         if outcome.result is not None:
             self._results[call.id] = outcome.result
             state.spent.failures += outcome.result.is_error
@@ -276,7 +305,7 @@ class Calls:
         return outcome
 
     async def _guarded(
-        self, call: Call, proposed: ProposedCall | None, begun: Begun | None
+        self, call: Call, proposed: ProposedCall | None, guess: Begun | None
     ) -> Outcome:
         state, plan = self._state, self._state.plan
         if proposed is not None and proposed.problem:
@@ -286,18 +315,19 @@ class Calls:
                 found = guard(state.context(call), call)
                 if inspect.isawaitable(found):
                     await found
+            for hooks in plan.hooks:
+                await hooks.before_call(state.context(call), call)
         except Retry as refusal:
             return failed(call, refusal.why, rejected_by(refusal, call))
-        for hooks in plan.hooks:
-            await hooks.before_call(state.context(call), call)
-        if begun is not None:
-            return _as(call, await begun.wait())
         tool = plan.tools.get(call.tool)
         if tool is None:
             return await perform(call, plan.tools)  # which says what tools there are
         context = state.context(call) if tool.context else None
         with state.watched.call(call, turn=state.turn, description=tool.description) as record:
-            outcome = await perform(call, plan.tools, context, retry=plan.retry)
+            if guess is not None:
+                outcome = _as(call, await guess.wait())
+            else:
+                outcome = await perform(call, plan.tools, context, retry=plan.retry)
             if outcome.result is not None:
                 record.finished(outcome.result)
         return outcome

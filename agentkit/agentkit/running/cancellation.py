@@ -6,13 +6,15 @@ Knows cancel scopes; must not know runs.
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
 
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
+
+from agentkit.running.threads import loop_here
 
 
 class Cancellation:
@@ -36,9 +38,10 @@ class Cancellation:
             self.cancelled, self.reason = True, reason
             scopes = dict(self._scopes)
         for scope, loop in scopes.items():
-            if _loop_here() == loop:
+            if loop_here() == loop:
                 scope.cancel()
-            else:
+                continue
+            with suppress(RuntimeError):  # where that event loop has ended meanwhile
                 anyio.from_thread.run_sync(scope.cancel, token=loop)
 
     @contextmanager
@@ -53,10 +56,3 @@ class Cancellation:
         finally:
             with self._lock:
                 del self._scopes[scope]
-
-
-def _loop_here() -> Any:
-    try:
-        return anyio.lowlevel.current_token()
-    except RuntimeError:
-        return None

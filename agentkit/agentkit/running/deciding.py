@@ -6,8 +6,7 @@ Knows the backend protocol, policies and the state of a run. Must not know how c
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import anyio
 import anyio.to_thread
@@ -34,15 +33,17 @@ _CLOSING_SECONDS = 5.0
 _log = logging.getLogger("agentkit")
 
 
-@contextmanager
-def backend_errors() -> Generator[None]:
+class backend_errors:  # noqa: N801  read as a statement: `with backend_errors():`
     """What a backend raises that is none of ours becomes a `BackendError`."""
-    try:
-        yield
-    except AgentKitError:
-        raise
-    except Exception as error:
-        raise BackendError(f"the backend failed: {type(error).__name__}: {error}") from error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, AgentKitError):
+            raise BackendError(f"the backend failed: {type(error).__name__}: {error}") from error
 
 
 async def backend_of(named: Backend | str) -> Backend:
@@ -94,9 +95,10 @@ async def decide(state: State, settings: ModelSettings, ahead: Ahead | None) -> 
     """The next decision, and what the policies make of it."""
     conversation = await catch_up(state)
     started = state.elapsed()
-    with backend_errors(), state.watched.decide(state.turn, settings=settings) as record:
-        on_draft = _on_draft(state, ahead)
-        decision = await conversation.decide(settings=settings, on_draft=on_draft)
+    with state.watched.decide(state.turn, settings=settings) as record:
+        with backend_errors():
+            on_draft = _on_draft(state, ahead)
+            decision = await conversation.decide(settings=settings, on_draft=on_draft)
         record.decided(decision)
     state.account(decision)
     state.span("decide", _said(decision), started, decision=decision)
@@ -117,11 +119,9 @@ async def refill(
     conversation = await catch_up(state)
     started = state.elapsed()
     try:
-        with (
-            backend_errors(),
-            state.watched.decide(state.turn, kind="refill", settings=settings) as record,
-        ):
-            decision = await conversation.refill(filled, rejected, settings=settings)
+        with state.watched.decide(state.turn, kind="refill", settings=settings) as record:
+            with backend_errors():
+                decision = await conversation.refill(filled, rejected, settings=settings)
             record.decided(decision)
     except EngineError as error:
         _log.info("nothing was refilled: %s", error)
@@ -154,12 +154,10 @@ async def _escalated(
     other, _ = await open_conversation(state, policy.backend)
     try:
         started = state.elapsed()
-        with (
-            backend_errors(),
-            state.watched.decide(state.turn, kind="escalate", settings=settings) as record,
-        ):
-            await other.extend(state.journal.history)
-            decision = await other.decide(settings=settings)
+        with state.watched.decide(state.turn, kind="escalate", settings=settings) as record:
+            with backend_errors():
+                await other.extend(state.journal.history)
+                decision = await other.decide(settings=settings)
             record.decided(decision)
     finally:
         await close_conversation(other)

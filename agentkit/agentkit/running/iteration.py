@@ -80,7 +80,7 @@ class Turns(Generic[Output]):
         async for event in self._events:
             match event:
                 case TurnStarted(turn=number):
-                    turn = Turn(number)
+                    turn.number = number  # calls that were resumed stand in the turn they precede
                 case CallFilled(call=call):
                     turn.calls.append(call)
                 case CallFinished(result=result):

@@ -6,11 +6,23 @@ is handed to the store once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 
-from agentkit.errors import RunError
+from agentkit.errors import AgentKitError, RunError, StoreError
 from agentkit.message import Call, CallMessage, History, Message, ResultMessage
 from agentkit.stores.store import Store
+
+
+@contextmanager
+def store_errors() -> Generator[None]:
+    """What a store raises that is none of ours becomes a `StoreError`."""
+    try:
+        yield
+    except AgentKitError:
+        raise
+    except Exception as error:
+        raise StoreError(f"the store failed: {type(error).__name__}: {error}") from error
 
 
 class Journal:
@@ -67,7 +79,8 @@ class Journal:
             return
         # counted first: what a store was handed it keeps, even where the wait for it is cancelled
         at, self._kept = self._kept, len(self._messages)
-        await self._store.append(self._key, self._messages[at:], at=at)
+        with store_errors():
+            await self._store.append(self._key, self._messages[at:], at=at)
 
     def fresh_id(self) -> str:
         """An id for a call that no call of the history has."""

@@ -5,14 +5,13 @@ Knows what is spent and how calls ended. Must not know how a run goes on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 from agentkit.errors import LimitReached, RepeatedFailure
 from agentkit.message import Call
 from agentkit.running.performing import Outcome
 from agentkit.running.state import State
+from agentkit.running.writing import as_json
 
 _MEND = "raise it, or go on with `history=error.history`"
 
@@ -23,11 +22,21 @@ def check_turn(state: State) -> None:
     Raises:
         LimitReached: it is not; says which limit it is.
     """
+    _check_decision(state, turns=1)
+
+
+def check_refill(state: State) -> None:
+    """See that rejected values may be filled in again: that is no turn, but takes a forward too.
+
+    Raises:
+        LimitReached: they may not; says which limit it is.
+    """
+    _check_decision(state, turns=0)
+
+
+def _check_decision(state: State, *, turns: int) -> None:
     spent = state.now_spent()
-    least = replace(
-        spent, turns=spent.turns + 1, forwards=spent.forwards + 1, tokens=spent.tokens + 1
-    )
-    if why := state.plan.stop.check(least):
+    if why := state.plan.stop.check(spent.plus(turns=turns, forwards=1, tokens=1)):
         raise LimitReached(
             f"no answer after {spent.turns} turns: {why}; {_MEND}",
             results=state.journal.last_results(),
@@ -42,7 +51,7 @@ def check_calls(state: State, more: int) -> None:
         LimitReached: they are not; says which limit it is.
     """
     spent = state.now_spent()
-    if why := state.plan.stop.check(replace(spent, calls=spent.calls + more)):
+    if why := state.plan.stop.check(spent.plus(calls=more)):
         raise LimitReached(
             f"turn {state.turn} asked for {more} calls: {why}; {_MEND}", turn=state.turn
         )
@@ -61,6 +70,10 @@ class Failures:
         Raises:
             RepeatedFailure: one has failed as often as it may.
         """
+        if not self._times and not any(
+            outcome.result is not None and outcome.result.is_error for outcome in outcomes
+        ):
+            return
         # Equal calls of one turn count once: the model can't have known sooner.
         latest = {_key(outcome.call): outcome for outcome in outcomes if outcome.result}
         for key, outcome in latest.items():
@@ -71,12 +84,12 @@ class Failures:
                 call = outcome.call
                 raise RepeatedFailure(
                     f"{call.tool!r} was called {times} times with the same arguments "
-                    f"{json.dumps(call.arguments, ensure_ascii=False, default=repr)} and failed "
-                    f"each time, at last with: {outcome.result.content}",
+                    f"{as_json(call.arguments)} and failed each time, at last with: "
+                    f"{outcome.result.content}",
                     call=call,
                     times=times,
                 )
 
 
 def _key(call: Call) -> str:
-    return json.dumps([call.tool, call.arguments], sort_keys=True, default=repr)
+    return as_json([call.tool, call.arguments])

@@ -15,8 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from agentkit.backend import Decision, ModelSettings, ProposedCall
+from agentkit.context import Spent
 from agentkit.errors import (
     AgentKitError,
     EmptyRequest,
@@ -34,7 +36,7 @@ from agentkit.event import (
 )
 from agentkit.message import AnswerMessage, History, UserMessage
 from agentkit.observing.watcher import UNWATCHED
-from agentkit.result import Resume, RunResult, Status, Verdict
+from agentkit.result import Approve, Resume, RunResult, Status, Verdict
 from agentkit.running.ahead import Ahead
 from agentkit.running.answering import Accepted, Answers
 from agentkit.running.calls import Calls
@@ -48,8 +50,8 @@ from agentkit.running.deciding import (
     refill,
 )
 from agentkit.running.groups import owned_group
-from agentkit.running.journal import Journal
-from agentkit.running.limits import Failures, check_turn
+from agentkit.running.journal import Journal, store_errors
+from agentkit.running.limits import Failures, check_refill, check_turn
 from agentkit.running.performing import Outcome
 from agentkit.running.plan import Approver, Plan
 from agentkit.running.state import Listener, State
@@ -102,6 +104,11 @@ class Run:
         """The messages so far. Well-formed at any time: every call that ended has its result."""
         return self._state.journal.history
 
+    @property
+    def spent(self) -> Spent:
+        """What is used up so far."""
+        return self._state.now_spent()
+
     async def go(self, listener: Listener | None = None) -> RunResult[Any]:
         """Run to the end. To be called once.
 
@@ -140,7 +147,8 @@ class Run:
             with cancellation.watching(scope) if cancellation else nullcontext():
                 return await self._whole()
         if cancellation is not None and cancellation.cancelled:
-            result = self._result("cancelled", reason=cancellation.reason)
+            waiting = tuple(self._state.pending(call) for call in self._state.journal.waiting())
+            result = self._result("cancelled", reason=cancellation.reason, pending=waiting)
             await self._state.tell(RunFinished(result))
             return result
         raise LimitReached(
@@ -160,11 +168,11 @@ class Run:
                 result = await self._next()
         except BaseException:
             try:
-                await self._leave()
+                await self.leave()
             except StoreError:
                 _log.exception("what the run did could not be kept")  # its own error goes first
             raise
-        await self._leave()
+        await self.leave()
         await state.tell(RunFinished(result))
         return result
 
@@ -172,7 +180,8 @@ class Run:
         """Read what the store has, let the guards look at the request, and ask."""
         state, plan = self._state, self._state.plan
         if self._key is not None and plan.store is not None:
-            kept = await plan.store.load(self._key)
+            with store_errors():
+                kept = await plan.store.load(self._key)
             state.journal = Journal(kept, store=plan.store, key=self._key)
             if self._resume is None:
                 self._ask()
@@ -226,10 +235,10 @@ class Run:
                 other._state.conversation = conversation.fork()
                 other._state.sent = given
         except BaseException:
-            await self._leave()
+            await self.leave()
             raise
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
         """Let go of the conversation, and keep what is done; also where the run is cancelled."""
         state = self._state
         conversation, state.conversation = state.conversation, None
@@ -242,6 +251,7 @@ class Run:
     async def _next(self) -> RunResult[Any] | None:
         """One turn; the result, where it is the last one."""
         state = self._state
+        await anyio.lowlevel.checkpoint_if_cancelled()  # a backend may never give way
         state.turn += 1
         check_turn(state)
         state.spent.turns += 1
@@ -259,10 +269,11 @@ class Run:
 
     def _goes_ahead(self) -> bool:
         """Whether calls may begin before their decision is there."""
-        plan = self._state.plan
-        if plan.whole_decisions or not self._state.capabilities.drafts:
+        plan, can = self._state.plan, self._state.capabilities
+        if plan.whole_decisions or not can.drafts:
             return False
-        return bool(plan.pure) or (self._settings.max_calls or 1) > 1
+        most = self._settings.max_calls
+        return bool(plan.pure) or (can.several if most is None else most > 1)
 
     async def _turn(self) -> RunResult[Any] | None:
         """Decide, and do what was decided."""
@@ -271,25 +282,31 @@ class Run:
         try:
             if self._goes_ahead():
                 async with owned_group() as group:
-                    decision = await self._decided(calls, calls.ahead(group))
+                    decision, question = await self._decided(calls, calls.ahead(group))
             else:
-                decision = await self._decided(calls, None)
+                decision, question = await self._decided(calls, None)
         finally:
             calls.close()
         if not decision.calls:
             return await self._answered(decision)
-        if (question := question_about(state, decision)) is not None:
+        if question is not None:
             return await self._asked_back(question, decision)
         return await self._after(calls.outcomes, decision.calls)
 
-    async def _decided(self, calls: Calls, ahead: Ahead | None) -> Decision:
-        """A decision; its calls are made, unless a policy wants something asked first."""
-        decision = await decide(self._state, self._settings, ahead)
-        if ahead is not None:
-            ahead.confirm(decision)
-        if decision.calls and question_about(self._state, decision) is None:
-            await calls.make(decision, ahead)
-        return decision
+    async def _decided(self, calls: Calls, ahead: Ahead | None) -> tuple[Decision, str | None]:
+        """A decision, its calls made; or left alone, and what is to be asked instead."""
+        try:
+            decision = await decide(self._state, self._settings, ahead)
+            if ahead is not None:
+                ahead.confirm(decision)
+            question = question_about(self._state, decision)
+            if decision.calls and question is None:
+                await calls.make(decision, ahead)
+        except Exception:
+            if ahead is not None:
+                await ahead.finish()
+            raise
+        return decision, question
 
     async def _after(
         self, outcomes: Sequence[Outcome], proposed: Sequence[ProposedCall]
@@ -315,6 +332,7 @@ class Run:
         for _ in range(state.plan.retries):
             if not outcome.rejected or not state.refillable:
                 return None
+            check_refill(state)
             decision = await refill(state, call, outcome.rejected, self._settings)
             if decision is None or not decision.calls:
                 return None
@@ -364,6 +382,7 @@ class Run:
                 return self._result("answered", answer=text, value=found.output)
             again = None
             if found.values and state.refillable:
+                check_refill(state)
                 again = await refill(state, decision, found.values, self._settings)
             if again is None:
                 return None
@@ -386,6 +405,13 @@ class Run:
                 f"the calls that wait are {sorted(known) or 'none'}, not {sorted(verdicts)}; give "
                 "the history of the paused run, and verdicts on its pending calls"
             )
+        for call in waiting:
+            tool = state.plan.tools.get(call.tool)
+            if tool is not None and tool.deferred and isinstance(verdicts.get(call.id), Approve):
+                raise RunError(
+                    f"{call.id!r} calls {call.tool!r}, which is finished elsewhere; say what came "
+                    "of it with `Finish(value)`, or `Deny(why)`"
+                )
         calls = Calls(state)
         try:
             outcomes = await calls.go_on(waiting, verdicts)

@@ -6,21 +6,30 @@ Knows plans, messages and events. Must not know how a run goes on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
 from agentkit.backend import Capabilities, Conversation, Decision, ProposedCall
 from agentkit.context import RunContext, Spent
+from agentkit.errors import RunError
 from agentkit.event import AnswerDraft, CallProgress, DraftCanvas, Event
 from agentkit.message import Call
 from agentkit.observing.watcher import UNWATCHED, WatchedRun
-from agentkit.result import Span
+from agentkit.result import Pending, Span
 from agentkit.running.journal import Journal
 from agentkit.running.plan import Approver, Plan
+from agentkit.running.threads import loop_here
+
+# What a report from a thread meets where nobody listens any more: the stream was left, or the
+# event loop is ending or has ended.
+_GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, CancelledError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,7 @@ class State:
         instructions: of that agent, as they read in this run.
         conversation: the backend's; None while there is none. sent: messages it has seen.
         refillable: whether values of the last decision can be filled in again.
+        at_work: ids of the calls being made.
         over: whether the run has ended, for tools that are still in their threads.
     """
 
@@ -63,6 +73,7 @@ class State:
         self.spans: list[Span] = []
         self.confidence: dict[str, dict[str, float]] = {}
         self.tool_seconds = 0.0
+        self.at_work: set[str] = set()
         self.over = False
         self.metadata: dict[str, Any] = {}
         self._began = perf_counter()
@@ -107,14 +118,25 @@ class State:
     async def report(
         self, call: Call, message: str, done: float | None, total: float | None
     ) -> None:
-        """A tool's progress."""
-        await self.tell(CallProgress(self.turn, call, message, done, total))
+        """A tool's progress; what a call reports that was given up, nobody hears."""
+        if call.id in self.at_work:
+            await self.tell(CallProgress(self.turn, call, message, done, total))
 
     def report_from_thread(
         self, call: Call, message: str, done: float | None, total: float | None
     ) -> None:
-        """`report` from a thread of a tool, which waits for it."""
-        anyio.from_thread.run(self.report, call, message, done, total, token=self._loop)
+        """`report` from a thread of a tool, which waits for it.
+
+        Raises:
+            RunError: it was called in the event loop, which would wait for itself.
+        """
+        if loop_here() == self._loop:
+            raise RunError(
+                "`report_sync` is for tools that are plain functions; write "
+                "`await context.report(...)` in an async one"
+            )
+        with suppress(*_GONE):
+            anyio.from_thread.run(self.report, call, message, done, total, token=self._loop)
 
     def account(self, decision: Decision) -> None:
         """A decision was made."""
@@ -127,6 +149,12 @@ class State:
         if proposed.confidence:
             self.confidence[call.id] = dict(proposed.confidence)
         return call
+
+    def pending(self, call: Call) -> Pending:
+        """A call of the history that waits, and what for."""
+        tool = self.plan.tools.get(call.tool)
+        deferred = tool is not None and tool.deferred
+        return Pending(call, "deferred" if deferred else "approval")
 
     def span(self, kind: Any, name: str, started: float, **about: Any) -> None:
         """Note what has just ended; `started` is what `elapsed` said when it began."""

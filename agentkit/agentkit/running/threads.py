@@ -20,6 +20,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def loop_here() -> object:
+    """The event loop that runs in this thread, as `anyio.from_thread` takes it; None without."""
+    try:
+        return anyio.lowlevel.current_token()
+    except RuntimeError:
+        return None
+
+
 async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run `work` in a thread of its own and wait for it, as long as we are not cancelled.
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from agentkit.running.threads import in_thread
 
@@ -50,6 +50,14 @@ def to_text(value: Any) -> str:
     return text
 
 
+def as_json(value: Any) -> str:
+    """Anything as JSON, the same for equal values; what is no JSON, as Python writes it."""
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=repr)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, a cycle
+        return repr(value)
+
+
 def told(error: BaseException) -> str:
     """An exception in a line, as a model reads it."""
     text = str(error).strip().rstrip(".")
@@ -76,8 +84,13 @@ def shortened(text: str, limit: int) -> str:
 
 
 def _json(value: Any) -> str:
-    plain = to_jsonable_python(value)
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = to_json(value).decode()
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    # perhaps only within a string; if not, it is no JSON
+    return json.dumps(
+        to_jsonable_python(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
 
 
 def _left(value: Any, budget: int) -> int:

@@ -28,12 +28,14 @@ class Command:
     """A command's module.
 
     does: in a few words. run: the module's function that follows it. extra: of ours, that it needs.
+    nested: whether it has commands of its own.
     """
 
     module: str
     does: str
     run: str = "run"
     extra: str = "engine"
+    nested: bool = False
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -45,7 +47,7 @@ COMMANDS: Mapping[str, Command] = {
         "agentkit_engine.server.command", "serve a model to agents elsewhere", "serve", "server"
     ),
     "tools": Command("agentkit.terminal.tools", "list the installed tool plugins"),
-    "schema": Command("agentkit.terminal.schemas", "try a JSON Schema out"),
+    "schema": Command("agentkit.terminal.schemas", "try a JSON Schema out", nested=True),
 }
 
 
@@ -56,11 +58,12 @@ def main(argv: Sequence[str] | None = None, *, backend: Backend | None = None) -
     backend: takes the place of the one that `--backend` names.
     """
     given = sys.argv[1:] if argv is None else list(argv)
-    arguments = argparse.Namespace(json=False)
+    arguments = argparse.Namespace(json=False, injected=backend)
     try:
-        _parser(given).parse_args(given, arguments)
-        arguments.injected = backend
-        command = COMMANDS[arguments.command]
+        if not given or given[0] not in COMMANDS:
+            _overview().parse_args(given)
+        command = COMMANDS[given[0]]
+        _parse(given[0], command, given[1:], arguments)
         status: int = getattr(_module(command), command.run)(arguments)
         return status
     except KeyboardInterrupt:
@@ -85,19 +88,29 @@ def describe_error(error: Exception) -> dict[str, Any]:
     return {"error": described}
 
 
-def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
-    """Knows all commands, and the options of the one that is given."""
+def _overview() -> argparse.ArgumentParser:
+    """Knows all commands by name, and none of their options."""
     parser = argparse.ArgumentParser(
         prog="agentkit", description="Agents whose tool calls are filled in one denoise."
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        said = f"{command.does[0].upper()}{command.does[1:]}."
-        options = commands.add_parser(name, help=command.does, description=said)
-        if given and name == given[0]:
-            _module(command).add_options(options)
+        commands.add_parser(name, help=command.does)
     return parser
+
+
+def _parse(
+    name: str, command: Command, given: Sequence[str], arguments: argparse.Namespace
+) -> None:
+    """Read a command's options into `arguments`."""
+    said = f"{command.does[0].upper()}{command.does[1:]}."
+    parser = argparse.ArgumentParser(prog=f"agentkit {name}", description=said)
+    _module(command).add_options(parser)
+    if command.nested:
+        parser.parse_args(given, arguments)
+    else:  # options may stand between AGENT and what follows it
+        parser.parse_intermixed_args(given, arguments)
 
 
 def _module(command: Command) -> Any:

@@ -78,7 +78,8 @@ def _history(session: Session, _: str) -> None:
 def _trace(session: Session, _: str) -> None:
     if session.result is None:
         raise Refused("no answer came to its end yet")
-    session.console.print(Text(str(session.result.trace())))
+    # as lines that a narrow terminal may break, rather than a table that it would cut
+    session.console.print(Text(str(session.result.trace())), soft_wrap=True)
 
 
 def _tools(session: Session, _: str) -> None:

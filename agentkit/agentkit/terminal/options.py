@@ -42,9 +42,9 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--backend",
-        metavar="embedded|openai:MODEL|URL",
-        help="the model: the embedded one, one that OPENAI_BASE_URL serves, or one of our servers "
-        "(default: the agent's)",
+        metavar="embedded|openai:MODEL[@URL]|URL",
+        help="the model: the embedded one, one of an OpenAI-compatible server, or the one that an "
+        "`agentkit serve` has (default: the agent's)",
     )
 
 

@@ -67,8 +67,8 @@ def assert_calls(ran: Ran, expected: Sequence[ScriptedCall], *, ordered: bool = 
 def assert_well_formed(ran: Ran, *, waiting: Collection[str] = ()) -> None:
     """The history is one that a run can have led to.
 
-    Every call has one result, behind it and before anything else; ids
-    are unique; nothing stands where it can't. waiting: ids of calls that have no result yet; of a result, those that are pending.
+    Every call has one result, behind it and before anything else; ids are unique; nothing stands
+    where it can't. waiting: ids of calls that have no result yet; of a result, those pending.
     """
     __tracebackhide__ = True
     if isinstance(ran, RunResult):

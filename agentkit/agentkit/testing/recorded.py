@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio.lowlevel
-import anyio.to_thread
 
 from agentkit.backend import (
     Backend,
@@ -79,11 +78,11 @@ class RecordingBackend:
         return _RecordingConversation(self, within, track, [])
 
     def save(self) -> None:
-        """Write the file as far as it goes."""
+        """Write the file as far as it goes, here and now, so that no two writes meet."""
         self._recording.write(self.path)
 
     async def aclose(self) -> None:
-        await anyio.to_thread.run_sync(self.save)
+        self.save()
         await self._backend.aclose()
 
     def forked(self, track: Track) -> Track:
@@ -93,11 +92,11 @@ class RecordingBackend:
         self._open += 1
         return twin
 
-    async def closed(self) -> None:
+    def closed(self) -> None:
         """A conversation has closed."""
         self._open -= 1
         if not self._open:
-            await anyio.to_thread.run_sync(self.save)
+            self.save()
 
 
 class _RecordingConversation:
@@ -139,7 +138,7 @@ class _RecordingConversation:
         await self._within.aclose()
         if not self._closed:
             self._closed = True
-            await self._backend.closed()
+            self._backend.closed()
 
     async def _noted(self, asked: dict[str, Any], deciding: Awaitable[Decision]) -> Decision:
         try:

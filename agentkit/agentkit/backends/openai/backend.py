@@ -60,7 +60,9 @@ class OpenAIBackend:
         BackendError: the client is not installed, or there is neither a key nor a URL.
     """
 
-    capabilities = Capabilities(guaranteed=False, drafts=True, refill=False, fork=True)
+    capabilities = Capabilities(
+        guaranteed=False, drafts=True, refill=False, fork=True, several=True
+    )
 
     def __init__(
         self,
