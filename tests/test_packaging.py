@@ -174,7 +174,7 @@ def test_the_checkpoint_is_found_as_package_data(installed: Installed) -> None:
 
 
 def test_the_tool_plugins_are_discovered(installed: Installed) -> None:
-    told = installed.run("agentkit", "tools")
+    told = installed.run("agentkit", "tools", lend=SITE_PACKAGES)
     for tool in ("calculator(", "current_time(", "days_between(", "todo_add(", "todo_done("):
         assert tool in told
 

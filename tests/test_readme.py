@@ -28,22 +28,26 @@ def test_the_agent(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r" [2-8]$", out.strip())
 
 
+def test_the_definition(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(SNIPPETS[1], capsys) == ""
+
+
 def test_the_infill(capsys: pytest.CaptureFixture[str]) -> None:
-    out = printed(SNIPPETS[1], capsys)
+    out = printed(SNIPPETS[2], capsys)
     assert "{'city': 'Lisbon', 'people': 4}" in out
     assert out.strip().endswith("1")
 
 
 def test_the_grammar_by_itself() -> None:
-    program = f"{SNIPPETS[2]}\nimport sys; assert 'torch' not in sys.modules"
+    program = f"{SNIPPETS[3]}\nimport sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"'\d{4}-\d\d-\d\d'", done.stdout)) == 3
 
 
 def test_what_needs_a_gpu_compiles() -> None:
-    assert [GPU in snippet for snippet in SNIPPETS] == [False, False, False, True]
-    ast.parse(SNIPPETS[3])
+    assert [GPU in snippet for snippet in SNIPPETS] == [False] * 4 + [True]
+    ast.parse(SNIPPETS[4])
 
 
 def test_no_figure_is_left_open() -> None:

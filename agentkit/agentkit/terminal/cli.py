@@ -10,7 +10,8 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,9 @@ COMMANDS: Mapping[str, Command] = {
     "serve": Command(
         "agentkit_engine.server.command", "serve a model to agents elsewhere", "serve", "server"
     ),
-    "tools": Command("agentkit.terminal.tools", "list the installed tool plugins"),
+    "tools": Command(
+        "agentkit.terminal.tools", "list the installed tool plugins", extra="terminal"
+    ),
     "schema": Command("agentkit.terminal.schemas", "try a JSON Schema out", nested=True),
 }
 
@@ -63,8 +66,10 @@ def main(argv: Sequence[str] | None = None, *, backend: Backend | None = None) -
         if not given or given[0] not in COMMANDS:
             _overview().parse_args(given)
         command = COMMANDS[given[0]]
-        _parse(given[0], command, given[1:], arguments)
-        status: int = getattr(_module(command), command.run)(arguments)
+        with _needs(command):
+            module = importlib.import_module(command.module)
+            _parse(given[0], command, module.add_options, given[1:], arguments)
+            status: int = getattr(module, command.run)(arguments)
         return status
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -101,22 +106,30 @@ def _overview() -> argparse.ArgumentParser:
 
 
 def _parse(
-    name: str, command: Command, given: Sequence[str], arguments: argparse.Namespace
+    name: str,
+    command: Command,
+    add_options: Callable[[argparse.ArgumentParser], None],
+    given: Sequence[str],
+    arguments: argparse.Namespace,
 ) -> None:
     """Read a command's options into `arguments`."""
     said = f"{command.does[0].upper()}{command.does[1:]}."
     parser = argparse.ArgumentParser(prog=f"agentkit {name}", description=said)
-    _module(command).add_options(parser)
+    add_options(parser)
     if command.nested:
         parser.parse_args(given, arguments)
     else:  # options may stand between AGENT and what follows it
         parser.parse_intermixed_args(given, arguments)
 
 
-def _module(command: Command) -> Any:
+@contextmanager
+def _needs(command: Command) -> Generator[None]:
+    """What a command lacks is told with the extra that brings it."""
     try:
-        return importlib.import_module(command.module)
+        yield
     except ImportError as error:
+        if is_own(error):  # something that a file of the user's imports
+            raise
         raise AgentKitError(
             f"this command needs what is not installed: {error}; "
             f"install it with `pip install '{DISTRIBUTION}[{command.extra}]'`"
