@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 DESK = HERE.parent / "examples" / "desk.py"
 BOOKING = "Book a table for two in Oslo"
 MEANT = {"city": "Oslo", "people": 2}
+TIMED = "What time is it in Lisbon, and what is 12 * 7?"
 REQUEST = "Add buy milk to my to-do list"
 
 
@@ -69,6 +70,14 @@ async def chat() -> None:
     export_svg(HERE / "chat.svg", parts, title="agentkit: a call is put right")
 
 
+async def trace() -> None:
+    """docs/trace.svg: where the time of a run went that calls two tools."""
+    agent = Agent(tools=load_toolsets(["calculator", "clock"]))
+    await agent.run(TIMED)  # what is compiled by a first run is not what this shows
+    result = await agent.run(TIMED)
+    result.trace().save(HERE / "trace.svg")
+
+
 async def stays(events: EventStream[Any]) -> AsyncGenerator[RenderableType]:
     """What of a run stays on a terminal: of the canvases of a turn, the last one."""
     canvas: RenderableType | None = None
@@ -88,3 +97,4 @@ if __name__ == "__main__":
         os.environ["AGENTKIT_TODO_PATH"] = str(Path(folder) / "todo.sqlite3")
         anyio.run(canvas)
         anyio.run(chat)
+        anyio.run(trace)

@@ -58,7 +58,7 @@ class Terminal:
             cwd=home,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_takes_the_terminal,
         )
         os.close(slave)
 
@@ -118,7 +118,7 @@ class Terminal:
     def _found(self, shown: str, seconds: float) -> str | None:
         deadline = time.monotonic() + seconds
         while (place := self.text.find(shown, self._seen)) < 0:
-            if not self._read(deadline):
+            if time.monotonic() > deadline or not self._read(deadline):
                 return None
         began, self._seen = self._seen, place + len(shown)
         return self.text[began : self._seen]
@@ -133,3 +133,9 @@ class Terminal:
             return False
         self.raw += found.decode(errors="replace")
         return bool(found)
+
+
+def _takes_the_terminal() -> None:
+    # whoever runs the tests in the background ignores Ctrl-C, and children inherit that
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loops import Fixed, add, agent_of, check_well_formed, fail
+from tenacity import stop_after_attempt
 
 from agentkit import (
     Agent,
@@ -17,6 +18,7 @@ from agentkit import (
     Decision,
     DefinitionError,
     History,
+    Hooks,
     LimitReached,
     Message,
     ModelSettings,
@@ -28,8 +30,11 @@ from agentkit import (
     Timings,
     Toolset,
     UserMessage,
+    ask_when,
+    confidence,
     dump_messages,
     load_messages,
+    max_turns,
     tool,
 )
 from agentkit.testing import ScriptedBackend, ScriptItem, answer, call
@@ -61,14 +66,35 @@ def test_numbers_that_are_too_small_are_refused(options: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("name", ["steps", "max_calls", "max_tokens"])
 def test_settings_below_one_are_refused(name: str) -> None:
+    settings: dict[str, Any] = {name: 0}
     with pytest.raises(DefinitionError, match=f"{name}=0 is too small; give 1 or more"):
-        ModelSettings(**{name: 0})
+        ModelSettings(**settings)
 
 
 def test_something_else_is_no_backend() -> None:
     backend: Any = 3
     with pytest.raises(DefinitionError, match="backend=3 is no backend"):
         Agent(backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("part", "mend"),
+    [
+        ({"instructions": 3}, "agent 'desk': instructions=3 won't do; give text, or a function"),
+        ({"tools": add}, r"tools=Tool\('add'\) is one; give a list"),
+        ({"policies": [confidence < 0.6]}, r"policies=Condition\(text='confidence < 0.6'\) won't"),
+        ({"policies": ask_when(confidence < 0.6)}, "policies=AskPolicy.* is one; give a list"),
+        ({"stop": 8}, r"stop=8 won't do; give a stop policy, such as `max_turns\(8\)`"),
+        ({"settings": {"steps": 3}}, r"settings=.* won't do; give `ModelSettings\(...\)`"),
+        ({"hooks": [Hooks]}, "hooks=.* won't do; give an object of a subclass"),
+        ({"input_guards": ["x"]}, "input_guards='x' won't do; give a function"),
+        ({"store": "chats.db"}, r"store='chats.db' won't do; .*`SQLiteStore\(path\)`"),
+        ({"telemetry": True}, r"telemetry=True won't do; give `Telemetry\(\)`"),
+    ],
+)
+def test_a_part_of_the_wrong_kind_is_refused(part: dict[str, Any], mend: str) -> None:
+    with pytest.raises(DefinitionError, match=mend):
+        Agent(name="desk", **part)
 
 
 # --- turns
@@ -123,6 +149,29 @@ async def test_figures_are_summed_over_the_turns() -> None:
     assert (result.forwards, result.tokens) == (3, 12)
     phases = [result.timings[phase] for phase in ("encode", "denoise", "lattice")]
     assert phases == pytest.approx([0.2, 0.4, 0.6])
+
+
+async def test_a_run_has_limits_and_retries_of_its_own() -> None:
+    tries = 0
+
+    def flaky() -> str:
+        """Work the second time."""
+        nonlocal tries
+        tries += 1
+        if tries % 2:
+            raise ConnectionError("busy")
+        return "there"
+
+    agent = Agent(
+        tools=[flaky], backend=ScriptedBackend([call("flaky"), answer("x")] * 3), name="desk"
+    )
+    assert (await agent.run("go")).results[0].is_error
+    patient = await agent.run("go", retry=stop_after_attempt(2))
+    assert [result.content for result in patient.results] == ["there"]
+    with pytest.raises(LimitReached, match="the limit of 1 turns is reached"):
+        await agent.run("go", stop=max_turns(1))
+    with pytest.raises(DefinitionError, match="a run of agent 'desk': retry=3 is no retry policy"):
+        await agent.run("go", retry=3)  # type: ignore[arg-type]
 
 
 # --- history

@@ -22,7 +22,7 @@ from agentkit import (
     output_type,
     tool,
 )
-from agentkit.testing import ScriptedBackend, answer, assert_well_formed, call, refill
+from agentkit.testing import ScriptedBackend, ScriptItem, answer, assert_well_formed, call, refill
 
 
 class Booking(BaseModel):
@@ -130,7 +130,7 @@ async def test_a_guard_may_name_the_value_of_an_output() -> None:
 
 
 async def test_rejections_of_all_turns_count_together() -> None:
-    script = [answer("{}"), call("add", a=1, b=1), answer("{}"), answer("{}")]
+    script: list[ScriptItem] = [answer("{}"), call("add", a=1, b=1), answer("{}"), answer("{}")]
     backend = ScriptedBackend(script, capabilities=Capabilities())
     with pytest.raises(InvalidOutput, match="3 times"):
         await Agent(tools=[add], output=Booking, backend=backend).run("go")

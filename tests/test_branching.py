@@ -20,12 +20,12 @@ from agentkit import (
     UserMessage,
     tool,
 )
-from agentkit.testing import ScriptedBackend, answer, call
+from agentkit.testing import ScriptedAnswer, ScriptedBackend, answer, call
 
 HISTORY: History = (UserMessage("hello"), AnswerMessage("hi"))
 
 
-def echo(messages: History) -> object:
+def echo(messages: History) -> ScriptedAnswer:
     last = messages[-1]
     assert isinstance(last, UserMessage)
     return answer(f"{last.text}!")
@@ -60,7 +60,7 @@ async def test_one_request_with_several_settings() -> None:
 
 
 async def test_an_error_stands_in_the_place_of_a_result() -> None:
-    def some(messages: History) -> object:
+    def some(messages: History) -> ScriptedAnswer:
         last = messages[-1]
         return answer("" if isinstance(last, UserMessage) and last.text == "a" else "fine")
 

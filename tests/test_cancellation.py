@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,12 @@ from agentkit import (
     max_seconds,
     tool,
 )
+from agentkit.defining.tool import AnyTool
 from agentkit.stores.memory import MemoryStore
 from agentkit.testing import (
+    ScriptedAnswer,
     ScriptedBackend,
+    ScriptedConversation,
     answer,
     assert_well_formed,
     call,
@@ -99,6 +102,21 @@ async def hang() -> None:
 SETTINGS = ModelSettings(steps=2, max_calls=4)
 
 
+class Leisurely(ScriptedBackend):
+    """Gives way to the event loop before it closes a conversation."""
+
+    async def open(self, **options: Any) -> ScriptedConversation:
+        conversation = await super().open(**options)
+        close = conversation.aclose
+
+        async def aclose() -> None:
+            await anyio.lowlevel.checkpoint()
+            await close()
+
+        conversation.aclose = aclose  # type: ignore[method-assign]
+        return conversation
+
+
 @dataclass
 class Scene:
     """An agent that does all there is, and what shows whether it ended well."""
@@ -109,11 +127,11 @@ class Scene:
 
     @classmethod
     def made(cls, **options: Any) -> Scene:
-        sub = ScriptedBackend([[call("nap"), call("add", a=4, b=4)], answer("eight")])
+        sub = Leisurely([[call("nap"), call("add", a=4, b=4)], answer("eight")])
         helper = Agent(tools=[nap, add], backend=sub, name="helper", settings=SETTINGS)
         early = [call("nap"), call("add", a=1, b=2), call("reporting")]
         guess = [call("look", where="here"), call("peek", where="there")]
-        backend = ScriptedBackend([
+        backend = Leisurely([
             drafted(early, early, early, settled=[1, 2]),
             drafted(guess, call("look", where="nowhere"), guess),
             call("book", day=3),
@@ -123,7 +141,7 @@ class Scene:
             answer("never"),
         ])  # fmt: skip
         store = MemoryStore()
-        tools = [nap, add, look, peek, book, reporting, hang, helper.as_tool()]
+        tools: list[AnyTool] = [nap, add, look, peek, book, reporting, hang, helper.as_tool()]
         agent = Agent(tools=tools, backend=backend, store=store, settings=SETTINGS, **options)
         return cls(agent, (backend, sub), store)
 
@@ -154,16 +172,16 @@ async def ticks(number: int) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-Watch = Callable[[Agent, Cancellation | None], Awaitable[History | None]]
+Watch = Callable[[Agent, Cancellation | None], Coroutine[Any, Any, History]]
 
 
-async def plainly(agent: Agent, stop: Cancellation | None) -> History | None:
+async def plainly(agent: Agent, stop: Cancellation | None) -> History:
     result = await agent.run("go", conversation="talk", cancellation=stop)
     assert result.status == "cancelled"
     return result.history
 
 
-async def as_stream(agent: Agent, stop: Cancellation | None) -> History | None:
+async def as_stream(agent: Agent, stop: Cancellation | None) -> History:
     events = agent.stream("go", conversation="talk", cancellation=stop)
     async with events:
         async for _ in events:
@@ -171,7 +189,7 @@ async def as_stream(agent: Agent, stop: Cancellation | None) -> History | None:
     return events.history
 
 
-async def turn_by_turn(agent: Agent, stop: Cancellation | None) -> History | None:
+async def turn_by_turn(agent: Agent, stop: Cancellation | None) -> History:
     turns = agent.iterate("go", conversation="talk", cancellation=stop)
     async with turns:
         async for _ in turns:
@@ -182,7 +200,9 @@ async def turn_by_turn(agent: Agent, stop: Cancellation | None) -> History | Non
 WATCHES = (plainly, as_stream, turn_by_turn)
 
 
-async def cancelled_as_task(scene: Scene, watch: Watch, after: int) -> History | None:
+async def cancelled_as_task(
+    scene: Scene, watch: Watch, after: int, *, again: tuple[int, ...] = ()
+) -> None:
     task: list[asyncio.Task[Any]] = []
 
     async def target() -> None:
@@ -194,17 +214,20 @@ async def cancelled_as_task(scene: Scene, watch: Watch, after: int) -> History |
     async with anyio.create_task_group() as group:
         group.start_soon(target)
         await anyio.lowlevel.checkpoint()
-        await ticks(after)
-        task[0].cancel()
-    return None
+        for wait in (after, *again):
+            await ticks(wait)
+            task[0].cancel()
 
 
-async def cancelled_as_scope(scene: Scene, watch: Watch, after: int) -> History | None:
+async def cancelled_impatiently(scene: Scene, watch: Watch, after: int) -> None:
+    await cancelled_as_task(scene, watch, after, again=(after % 4, after % 2))
+
+
+async def cancelled_as_scope(scene: Scene, watch: Watch, after: int) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(watch, scene.agent, None)
         await ticks(after)
         group.cancel_scope.cancel()
-    return None
 
 
 async def cancelled_from_the_loop(scene: Scene, watch: Watch, after: int) -> History | None:
@@ -228,16 +251,22 @@ async def cancelled_from_a_thread(scene: Scene, watch: Watch, after: int) -> His
     async def target() -> None:
         found.append(await watch(scene.agent, stop))
 
+    thread = threading.Thread(target=stop.cancel)
     async with anyio.create_task_group() as group:
         group.start_soon(target)
         await ticks(after)
-        thread = threading.Thread(target=stop.cancel)
         thread.start()
     thread.join()
     return found[0]
 
 
-WAYS = (cancelled_as_task, cancelled_as_scope, cancelled_from_the_loop, cancelled_from_a_thread)
+WAYS = (
+    cancelled_as_task,
+    cancelled_impatiently,
+    cancelled_as_scope,
+    cancelled_from_the_loop,
+    cancelled_from_a_thread,
+)
 
 
 @pytest.mark.parametrize("watch", WATCHES)
@@ -281,9 +310,10 @@ async def test_the_result_says_why_and_holds_what_was_done() -> None:
         await anyio.lowlevel.checkpoint()
         raise AssertionError("cancelled by now")
 
-    script = [call("add", a=1, b=1), [call("nap", times=0), call("enough")], answer("never")]
+    turn = [call("nap", times=0), call("enough")]
+    backend = ScriptedBackend([call("add", a=1, b=1), turn, answer("never")])
     store = MemoryStore()
-    agent = Agent(tools=[add, nap, enough], backend=ScriptedBackend(script), store=store)
+    agent = Agent(tools=[add, nap, enough], backend=backend, store=store)
     result = await agent.run("go", conversation="talk", cancellation=stop)
     assert (result.status, result.reason) == ("cancelled", "the user closed the window")
     assert contents(result.history)[:2] == ["2", "rested"]
@@ -305,9 +335,14 @@ async def test_a_stream_ends_with_the_result_of_the_cancelled_run() -> None:
 
 async def test_a_conversation_goes_on_behind_what_was_cancelled() -> None:
     stop = Cancellation()
-    script = [lambda _: stop.cancel() or anyio.sleep_forever(), answer("here again")]
-    store = MemoryStore()
-    agent = Agent(backend=ScriptedBackend(script), store=store)
+
+    async def thinking(_: History) -> ScriptedAnswer:
+        stop.cancel()
+        await anyio.sleep_forever()
+        return answer("never")
+
+    backend = ScriptedBackend([thinking, answer("here again")])
+    agent = Agent(backend=backend, store=MemoryStore())
     await agent.run("one", conversation="talk", cancellation=stop)
     result = await agent.run("two", conversation="talk")
     assert result.messages == (UserMessage("one"), UserMessage("two"), AnswerMessage("here again"))
@@ -344,11 +379,11 @@ class Prompt(ScriptedBackend):
 
         async def extend(messages: object) -> None: ...
 
-        async def decide(**options: Any) -> Any:
+        async def decide(**options: Any) -> Decision:
             return Decision((), "at once")
 
         conversation.extend = extend  # type: ignore[method-assign]
-        conversation.decide = decide  # type: ignore[assignment, method-assign]
+        conversation.decide = decide  # type: ignore[method-assign]
         return conversation
 
 
@@ -359,7 +394,7 @@ async def test_a_cancellation_of_a_run_that_is_over_does_nothing() -> None:
     assert result.status == "answered"
 
 
-def test_a_cancellation_outlives_the_event_loops_of_its_runs() -> None:
+def test_runs_in_several_event_loops_end_together() -> None:
     stop = Cancellation()
     agent = Agent(tools=[hang], backend=ScriptedBackend([call("hang")] * 2))
     begun = threading.Barrier(3)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tiny import save_tiny_checkpoint
 
-from agentkit_engine import Call, Decision, Engine, Filling, UnsupportedSchema
+from agentkit_engine import Answer, Call, Decision, Engine, Filling, UnsupportedSchema
 from agentkit_engine.training.__main__ import main
 from agentkit_engine.training.corpus.conversations import NO_TOOL
 from agentkit_engine.training.corpus.scenes import Part, corpus
@@ -46,8 +46,9 @@ ABOUT: Any = {"beliefs": None, "origin": None}
 def decided(*calls: Called, answer: str | None = None) -> Decision:
     """A decision for calls, or for an answer."""
     made = tuple(Call(name=one.name, arguments=one.arguments, **ABOUT) for one in calls)
+    said = None if answer is None else Answer(value=answer, text=answer, **ABOUT)
     return Decision(
-        calls=made, answer=answer, choice={}, batch="whole", forwards=2, passes=1, elapsed=0.5
+        calls=made, answered=said, choice={}, batch="whole", forwards=2, passes=1, elapsed=0.5
     )
 
 

@@ -14,7 +14,9 @@ from agentkit import (
     DefinitionError,
     Hooks,
     ResultMessage,
+    Retry,
     RunContext,
+    RunError,
     UserMessage,
     tool,
 )
@@ -72,6 +74,25 @@ async def test_a_guard_of_requests_refuses_before_the_model_is_asked() -> None:
     assert caught.value.history == (UserMessage("damn"),)
     assert backend.conversations == []
     assert (await agent.run("please")).output == "x"
+
+
+@pytest.mark.parametrize("where", ["guard", "hook"])
+async def test_retry_where_nothing_can_be_tried_again_ends_the_run_and_says_so(where: str) -> None:
+    class Strict(Hooks[None]):
+        async def before_turn(self, context: RunContext[None]) -> None:
+            raise Retry("no")
+
+    def guard(context: object, request: str) -> None:
+        raise Retry("no")
+
+    agent = Agent(
+        backend=ScriptedBackend([]),
+        hooks=[Strict()] if where == "hook" else [],
+        input_guards=[guard] if where == "guard" else [],
+    )
+    with pytest.raises(RunError, match=r"nothing can be tried again.*raise `Blocked") as caught:
+        await agent.run("hi")
+    assert caught.value.history == (UserMessage("hi"),)
 
 
 async def test_a_guard_of_calls_ends_the_run_behind_the_other_calls() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,11 +13,13 @@ from agentkit import (
     AnswerMessage,
     Condition,
     Decision,
+    DefinitionError,
     Escalated,
     Event,
     ProposedCall,
     RunContext,
     always,
+    approve_when,
     argument,
     ask_when,
     choice,
@@ -26,7 +30,14 @@ from agentkit import (
     where,
 )
 from agentkit.policies.condition import Proposal
-from agentkit.testing import ScriptedBackend, answer, assert_not_called, assert_well_formed, call
+from agentkit.testing import (
+    ScriptedBackend,
+    ScriptItem,
+    answer,
+    assert_not_called,
+    assert_well_formed,
+    call,
+)
 
 
 @tool
@@ -74,8 +85,25 @@ def test_a_condition_says_itself_in_words() -> None:
     assert condition.text == "confidence in 'city' < 0.6 and not tool 'x' or argument 'n' > 3"
 
 
+def test_conditions_are_not_combined_by_words() -> None:
+    with pytest.raises(DefinitionError, match="combine conditions with `&`, `\\|` and `~`"):
+        _ = (confidence < 0.6) and named("book")
+    with pytest.raises(DefinitionError, match=r"'confidence > 0.2' is neither true nor false"):
+        _ = 0.2 < confidence < 0.6
+
+
+@pytest.mark.parametrize("policy", [ask_when, approve_when, partial(escalate_to, "x")])
+def test_something_else_is_no_condition(policy: Callable[..., Any]) -> None:
+    compared: Any = argument("city")
+    with pytest.raises(DefinitionError, match=r"False is no condition; .*\.is_\('Rome'\)"):
+        policy(when=compared == "Rome")
+
+
 async def test_a_doubtful_value_is_asked_about_and_nothing_is_called() -> None:
-    script = [call("book", city="Roma", people=2).sure(city=0.4), answer("booked")]
+    script: list[ScriptItem] = [
+        call("book", city="Roma", people=2).sure(city=0.4),
+        answer("booked"),
+    ]
     backend = ScriptedBackend(script)
     agent = Agent(tools=[book], backend=backend, policies=[ask_when(confidence < 0.6)])
     result = await agent.run("a table")
@@ -89,7 +117,11 @@ async def test_a_doubtful_value_is_asked_about_and_nothing_is_called() -> None:
     assert_well_formed(result.history)
 
 
-@pytest.mark.parametrize("question", ["Sure?", lambda made: f"{made.tool}?"])
+def asked(made: ProposedCall) -> str:
+    return f"{made.tool}?"
+
+
+@pytest.mark.parametrize("question", ["Sure?", asked])
 async def test_the_question_may_be_given(question: Any) -> None:
     backend = ScriptedBackend([call("book", city="Rome", people=1)])
     agent = Agent(tools=[book], backend=backend, policies=[ask_when(always, question)])

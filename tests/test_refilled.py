@@ -18,6 +18,7 @@ from agentkit import (
 )
 from agentkit.testing import (
     ScriptedBackend,
+    ScriptItem,
     answer,
     assert_calls,
     assert_well_formed,
@@ -73,7 +74,7 @@ async def test_the_backend_has_seen_the_failure_when_it_refills() -> None:
 
 
 async def test_one_value_after_another() -> None:
-    script = [
+    script: list[ScriptItem] = [
         call("book", city="Roma", people=9),
         refill(city="Rome"),
         refill(people=8),
@@ -84,7 +85,7 @@ async def test_one_value_after_another() -> None:
 
 
 async def test_retries_are_limited_and_then_the_model_decides_anew() -> None:
-    script = [
+    script: list[ScriptItem] = [
         call("book", city="Roma", people=1),
         refill(city="Roma"),
         answer("I give up"),
@@ -95,7 +96,7 @@ async def test_retries_are_limited_and_then_the_model_decides_anew() -> None:
 
 
 async def test_where_there_is_no_other_value_the_model_reads_why() -> None:
-    script = [call("book", city="Roma", people=1), answer("sorry")]
+    script: list[ScriptItem] = [call("book", city="Roma", people=1), answer("sorry")]
     backend = ScriptedBackend(script)
     assert (await Agent(tools=[book], backend=backend).run("go")).output == "sorry"
     last = backend.conversations[0].messages[-1]
@@ -104,7 +105,7 @@ async def test_where_there_is_no_other_value_the_model_reads_why() -> None:
 
 
 async def test_a_backend_that_cant_refill_is_not_asked_to() -> None:
-    script = [
+    script: list[ScriptItem] = [
         call("book", city="Roma", people=1),
         call("book", city="Rome", people=1),
         answer("ok"),

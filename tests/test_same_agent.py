@@ -45,7 +45,8 @@ def foreign() -> Iterator[Backend]:
 @pytest.fixture(params=["embedded", "remote", "foreign", "fallback"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param != "fallback":
-        return request.getfixturevalue(request.param)
+        found: Backend = request.getfixturevalue(request.param)
+        return found
     gone = OpenAIBackend("small", base_url="http://127.0.0.1:9/v1", max_retries=0)
     return FallbackBackend(gone, request.getfixturevalue("embedded"))
 

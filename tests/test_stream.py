@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, assert_type
 
 import anyio
 import anyio.lowlevel
 import pytest
-from loops import agent_of
+from loops import add, agent_of
 
 from agentkit import (
     Agent,
+    AnswerDraft,
     Answered,
     BackendError,
     CallFilled,
@@ -21,6 +23,7 @@ from agentkit import (
     EmptyRequest,
     Event,
     EventStream,
+    History,
     LimitReached,
     ModelSettings,
     RunError,
@@ -29,10 +32,10 @@ from agentkit import (
     max_turns,
     tool,
 )
-from agentkit.testing import ScriptedBackend, answer, call
+from agentkit.testing import ScriptedBackend, ScriptedCall, answer, call, drafted
 
 
-async def collect(stream: EventStream) -> list[Event]:
+async def collect(stream: EventStream[Any]) -> list[Event]:
     async with stream as events:
         return [event async for event in events]
 
@@ -62,6 +65,7 @@ async def test_the_events_of_a_run_in_order() -> None:
     assert isinstance(finished, CallFinished)
     assert filled.call is finished.call
     assert filled.confidence == {"/a": 1.0, "/b": 1.0}
+    assert filled.decision is not None
     assert filled.decision.forwards == 2
     assert (finished.turn, finished.result.content) == (1, "3")
     answered, last = events[-3], events[-1]
@@ -94,7 +98,7 @@ async def test_a_run_that_nobody_watches_draws_nothing() -> None:
                 seen.append(on_draft)
                 return await decide(settings=settings, on_draft=on_draft)
 
-            conversation.decide = spied  # type: ignore[method-assign]
+            conversation.decide = spied  # type: ignore[assignment, method-assign]
             return conversation
 
     await Agent(backend=Watched([answer("x")])).run("hi")
@@ -219,3 +223,104 @@ async def test_the_history_grows_as_the_run_goes_on() -> None:
             lengths.append(len(stream.history))  # noqa: PERF401
     assert lengths == sorted(lengths)
     assert (lengths[0], lengths[-1]) == (1, 4)
+
+
+# --- readers that are slow
+
+
+async def test_a_reader_that_stops_reading_makes_the_run_wait() -> None:
+    decided: list[int] = []
+
+    def turn(_: History) -> ScriptedCall:
+        decided.append(1)
+        return call("add", a=1, b=len(decided))
+
+    stream = agent_of(*[turn] * 200, answer("done"), stop=max_turns(300)).stream("go")
+    async with stream as events:
+        await anext(events)
+        for _ in range(3000):
+            await anyio.lowlevel.checkpoint()
+        ahead = len(decided)
+        assert 0 < ahead < 64  # no more than the buffer holds events
+        rest = kinds([event async for event in events])
+    assert rest.count("CallFinished") == 200
+
+
+async def test_of_the_drafts_a_slow_reader_gets_the_latest_before_what_comes_next() -> None:
+    words = [f"word {number}" for number in range(200)]
+    script = [drafted(answer(words[-1]), *map(answer, words[:-1]))]
+    seen: list[Event] = []
+    async with agent_of(*script).stream("go") as events:
+        seen.append(await anext(events))
+        for _ in range(500):  # the decision is over by now, as far as its events have room
+            await anyio.lowlevel.checkpoint()
+        seen += [event async for event in events]
+    drafts = [event for event in seen if isinstance(event, AnswerDraft)]
+    canvases = [event for event in seen if isinstance(event, DraftCanvas)]
+    assert (drafts[-1].text, canvases[-1].draft.step) == ("word 199", 200)
+    assert len(drafts) + len(canvases) < 80
+    numbers = [int(draft.text.removeprefix("word ")) for draft in drafts]
+    assert numbers == sorted(numbers)
+    assert kinds(seen[-3:]) == ["Answered", "TurnFinished", "RunFinished"]
+
+
+# --- answers as they are written
+
+
+@dataclass
+class Trip:
+    city: str
+    days: int
+
+
+async def test_the_drafts_of_an_answer_are_outputs_at_any_time() -> None:
+    drafts = [Trip("", 0), Trip("Rome", 0), Trip("Rome", 3)]
+    written = [answer(trip) for trip in drafts]
+    backend = ScriptedBackend([drafted(written[-1], written[0], answer('{"city": 1}'), written[1])])
+    agent = Agent(output=Trip, backend=backend)
+    events = await collect(agent.stream("where to?"))
+    values = [event.value for event in events if isinstance(event, AnswerDraft)]
+    assert values == drafts  # what is none, which no backend with a guarantee writes, is not told
+
+
+# --- on_event
+
+
+async def test_what_hears_events_may_be_sync_or_async() -> None:
+    heard: list[Event] = []
+
+    async def hear(event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        heard.append(event)
+
+    for on_event in (heard.append, hear):
+        heard.clear()
+        agent = agent_of(call("add", a=1, b=2), answer("3"))
+        result = await agent.run("1 + 2?", on_event=on_event)
+        last = heard[-1]
+        assert isinstance(last, RunFinished)
+        assert last.result is result
+        assert kinds(heard).count("TurnStarted") == 2
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), ExceptionGroup("mine", [ValueError()])])
+@pytest.mark.parametrize("at", ["TurnStarted", "CallFinished", "RunFinished"])
+async def test_an_error_of_what_hears_events_ends_the_run(error: Exception, at: str) -> None:
+    backend = ScriptedBackend([call("add", a=1, b=2), answer("3")])
+
+    def hear(event: Event) -> None:
+        if type(event).__name__ == at:
+            raise error
+
+    alone = asyncio.all_tasks()
+    with pytest.raises(type(error)) as caught:
+        await Agent(tools=[add], backend=backend).run("go", on_event=hear)
+    assert caught.value is error
+    assert all(conversation.closed for conversation in backend.conversations)
+    assert asyncio.all_tasks() == alone
+
+
+def test_run_sync_tells_its_events_too() -> None:
+    heard: list[Event] = []
+    agent_of(answer("x")).run_sync("go", on_event=heard.append)
+    assert kinds(heard)[-1] == "RunFinished"

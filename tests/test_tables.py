@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentkit_engine import Decision, UnsupportedSchema
+from agentkit_engine import Answer, Decision, UnsupportedSchema
 from agentkit_engine.training.evaluation.cases import Case
 from agentkit_engine.training.evaluation.judging import Count, Tally
 from agentkit_engine.training.evaluation.tables import figures, show, watched, wilson, write
@@ -45,9 +46,13 @@ def tallied(kind: str, *outcomes: Decision | UnsupportedSchema) -> Tally:
     return tally
 
 
+ABOUT: Any = {"beliefs": None, "origin": None}
+
+
 def answered(forwards: int) -> Decision:
+    said = Answer(value="no", text="no", **ABOUT)
     return Decision(
-        calls=(), answer="no", choice={}, batch="whole", forwards=forwards, elapsed=0.25
+        calls=(), answered=said, choice={}, batch="whole", forwards=forwards, elapsed=0.25
     )
 
 

@@ -10,14 +10,17 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import anyio
 import pytest
 from rich.console import Console
 
+from agentkit import Agent, Cancellation
 from agentkit.backend import Decision, ProposedCall, Timings
 from agentkit.message import Call, CallMessage, Message, ResultMessage, UserMessage
 from agentkit.observing.trace import Trace
 from agentkit.observing.waterfall import draw_waterfall
 from agentkit.result import RunResult, Span, Status
+from agentkit.testing import ScriptedBackend
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -342,6 +345,26 @@ def test_a_run_cancelled_within_a_turn_is_drawn_as_far_as_it_came() -> None:
     spans = [*turn_of(1, 0.0, "add"), Span("encode", "extend", 2, 0.22, 0.05)]
     said = texts(drawn(result_of(*spans, turns=2, status="cancelled")))
     assert said[-3:] == ["turn 2", "encode", "50.0"]
+
+
+def test_a_call_that_was_cut_off_is_told_as_far_as_it_came() -> None:
+    stop = Cancellation()
+
+    async def hang() -> None:
+        """Hang."""
+        stop.cancel()
+        await anyio.sleep_forever()
+
+    agent = Agent(tools=[hang], backend=ScriptedBackend([Decision((ProposedCall("hang", {}),))]))
+    result = agent.run_sync("go", cancellation=stop)
+    assert result.status == "cancelled"
+    rows = [(row.kind, row.name, row.failed) for row in result.trace().rows]
+    assert rows == [
+        ("open", "agent", False),
+        ("encode", "extend", False),
+        ("decide", "hang", False),
+        ("call", "hang", True),
+    ]
 
 
 def test_content_is_not_drawn() -> None:

@@ -29,9 +29,11 @@ from agentkit.backend import (
     ToolSpec,
 )
 from agentkit.context import RunContext, Spent
+from agentkit.defining.opening import load_toolsets, open_tools
 from agentkit.defining.output import OutputType, output_type
+from agentkit.defining.plugin import InstalledPlugin, Plugin, discover
 from agentkit.defining.tool import Tool, tool
-from agentkit.defining.toolset import Plugin, Toolset, discover, load_toolsets
+from agentkit.defining.toolset import Toolset
 from agentkit.errors import (
     AgentKitError,
     BackendError,
@@ -113,6 +115,8 @@ from agentkit.running.branching import Branch
 from agentkit.running.cancellation import Cancellation
 from agentkit.running.iteration import Turn, Turns
 from agentkit.running.stream import EventStream
+from agentkit.selecting.best import best_tools
+from agentkit.selecting.selection import Selection
 from agentkit.signals import Deferred, Retry
 from agentkit.stores.memory import MemoryStore
 from agentkit.stores.sqlite import SQLiteStore
@@ -164,6 +168,7 @@ __all__ = [
     "HandedOff",
     "History",
     "Hooks",
+    "InstalledPlugin",
     "InvalidLogProbs",
     "InvalidOutput",
     "LayoutError",
@@ -190,6 +195,7 @@ __all__ = [
     "RunResult",
     "SQLiteStore",
     "SchemaTooLarge",
+    "Selection",
     "Span",
     "Spent",
     "Stop",
@@ -213,6 +219,7 @@ __all__ = [
     "approve_when",
     "argument",
     "ask_when",
+    "best_tools",
     "choice",
     "confidence",
     "discover",
@@ -228,6 +235,7 @@ __all__ = [
     "max_tokens",
     "max_turns",
     "named",
+    "open_tools",
     "output_type",
     "tool",
     "where",

@@ -43,11 +43,13 @@ from agentkit.running.plan import (
 )
 from agentkit.running.run import Run
 from agentkit.running.stream import EventStream
+from agentkit.selecting.selection import Selection, Selector
 from agentkit.stores.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 OnEvent: TypeAlias = Callable[[Event], Awaitable[None] | None]
 
@@ -58,6 +60,7 @@ class RunOptions(TypedDict, total=False):
     history: that of an earlier result.
     conversation: the key of the one to go on with in the agent's store.
     settings: what differs from the agent's.
+    stop, retry: in place of the agent's.
     approve: asked about calls that need approval; without it the run pauses.
     cancellation: ends the run when told to.
     """
@@ -65,6 +68,8 @@ class RunOptions(TypedDict, total=False):
     history: Sequence[Message]
     conversation: str | None
     settings: ModelSettings | None
+    stop: Stop | None
+    retry: RetryPolicy | Transient | None
     approve: Approver | None
     cancellation: Cancellation | None
 
@@ -88,6 +93,8 @@ class Agent(Generic[Deps, Output]):
     same_failures: a run ends where the same call has failed so often.
     store: where conversations are kept, for runs that name one.
     telemetry: sees runs as spans and metrics, see `agentkit.observing.telemetry`.
+    select: chooses the tools that the model sees, for each run: `best_tools(8)`, say; it sees all
+        of them without.
     name, description: how the agent is called, and what it is for, in what people and models read.
     """
 
@@ -111,6 +118,7 @@ class Agent(Generic[Deps, Output]):
         same_failures: int = 3,
         store: Store | None = None,
         telemetry: Watcher | None = None,
+        select: Selection | None = None,
         name: str = "agent",
         description: str = "",
     ) -> None:
@@ -118,26 +126,31 @@ class Agent(Generic[Deps, Output]):
 
         Raises:
             DefinitionError: a function can't be a tool, two tools have the same name, the output is
-                no type, or a number is too small.
+                no type, a number is too small, or a part is of the wrong kind.
         """
         self.name, self.description = name, description
-        handoffs = [item for item in tools if isinstance(item, Handoff)]
-        listed = [item.tool if isinstance(item, Handoff) else item for item in tools]
+        offered = _several("tools", tools)
+        for item in offered:
+            if type(item) is Agent:
+                raise DefinitionError(f"{item!r} is no tool; give its `as_tool()`, or a `handoff`")
+        handoffs = [item for item in offered if isinstance(item, Handoff)]
+        listed = [item.tool if isinstance(item, Handoff) else item for item in offered]
+        self._select = select
         self._plan = Plan(
             name=name,
             description=description,
             instructions=instructions,
-            tools={tool.name: tool for tool in as_tools(listed)},
+            **self._offered(listed),
             handoffs={item.tool.name: item.plan for item in handoffs},
             output=output_type(output),
             backend=_checked_backend(backend),
-            policies=tuple(policies),
+            policies=_several("policies", policies),
             stop=max_turns(8) if stop is None else stop,
             settings=settings,
-            hooks=tuple(hooks),
-            input_guards=tuple(input_guards),
-            call_guards=tuple(call_guards),
-            output_guards=tuple(output_guards),
+            hooks=_several("hooks", hooks),
+            input_guards=_several("input_guards", input_guards),
+            call_guards=_several("call_guards", call_guards),
+            output_guards=_several("output_guards", output_guards),
             retries=_at_least("retries", retries, 0),
             retry=None if retry is None else transient(retry, f"agent {name!r}"),
             same_failures=_at_least("same_failures", same_failures, 1),
@@ -268,7 +281,8 @@ class Agent(Generic[Deps, Output]):
         """This agent as a tool of another, which asks it in words and reads its output.
 
         It is given the other's dependencies, asks the same human for approval, and what it spends
-        counts for the other's limits.
+        counts for the other's limits. What it asks back is what the call gives; a run of it that
+        would have to wait is a call that failed.
 
         Raises:
             DefinitionError: the agent's name is no tool name.
@@ -287,7 +301,7 @@ class Agent(Generic[Deps, Output]):
             finally:
                 spent = run.spent
                 context.spent.add(spent.forwards, spent.passes, spent.tokens)
-            return result.output
+            return result.answer if result.status == "asked" else result.output
 
         return tool(
             ask,
@@ -311,8 +325,7 @@ class Agent(Generic[Deps, Output]):
         if function is None:
             return partial(self.tool, **options)
         made = tool(function, **options)
-        added = as_tools([*self.tools, made])
-        self._plan = self._plan.changed(tools={one.name: one for one in added})
+        self._plan = self._plan.changed(**self._offered([*self.tools, made]))
         return made
 
     def guard_input(self, guard: F) -> F:
@@ -329,6 +342,12 @@ class Agent(Generic[Deps, Output]):
         """Have a function see each output; it raises `Retry` or `Blocked`, or gives another."""
         self._plan = self._plan.changed(output_guards=(*self._plan.output_guards, guard))
         return guard
+
+    def _offered(self, items: Sequence[AnyTool | Toolset | Callable[..., Any]]) -> dict[str, Any]:
+        """The parts of a plan that depend on the tools."""
+        tools = {one.name: one for one in as_tools(items)}
+        selector = None if self._select is None else Selector(self._select, tools)
+        return {"tools": tools, "selector": selector}
 
 
 def handoff(
@@ -357,6 +376,13 @@ def _checked_backend(backend: Backend | str) -> Backend | str:
             "with `capabilities`, `open` and `aclose`"
         )
     return backend
+
+
+def _several(name: str, items: Sequence[T]) -> tuple[T, ...]:
+    try:
+        return tuple(items)
+    except TypeError as error:
+        raise DefinitionError(f"{name}={items!r} is one; give a list: {name}=[...]") from error
 
 
 def _at_least(name: str, value: int, least: int) -> int:

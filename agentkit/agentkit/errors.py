@@ -28,7 +28,8 @@ AgentKitError
     └── NotAnswered            a result was asked for its output and has none
 
 A tool that fails is none of these: its error goes back to the model as a result. An error that
-ends a run carries the messages so far as `.history`, ready for `history=` of the next run.
+ends a run carries the messages so far as `.history`, ready for `history=` of the next run (with a
+`Resume` as its request, where calls wait).
 The engine's branch lives in `agentkit_engine.errors`, which imports nothing.
 """
 

@@ -1,7 +1,7 @@
 """Hooks: a look at a run from within, before and after each turn, call and answer.
 
-Knows contexts, messages and decisions. Subclass and override what is of interest; an exception from
-a hook ends the run, `Retry` and `Blocked` do what they do anywhere.
+Knows contexts, messages and decisions. Subclass and override what is of interest. An exception from
+a hook ends the run; `Retry` from `before_call` and `before_answer` does what it does in a guard.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Output = TypeVar("Output", default=str, covariant=True)
 
+SpanKind: TypeAlias = Literal["open", "turn", "encode", "decide", "refill", "call"]
 Status: TypeAlias = Literal["answered", "asked", "paused", "cancelled"]
 
 
@@ -73,12 +74,14 @@ class Resume:
 class Span(NamedTuple):
     """A stretch of a run: a phase of a turn, a tool's call.
 
-    kind: "turn", "encode", "decide", "refill", "call"; "decide" and "refill" hold their `decision`,
-    "call" its `call` and whether it failed.
+    kind: "open" (the backend's conversation, its model included where that is made now), "turn",
+    "encode", "decide", "refill", "call"; "decide" and "refill" hold their `decision`, "call" its
+    `call` and whether it failed, or was cut off.
+    turn: from 1; 0 before the first.
     started: seconds since the run began. seconds: how long it took.
     """
 
-    kind: Literal["turn", "encode", "decide", "refill", "call"]
+    kind: SpanKind
     name: str
     turn: int
     started: float

@@ -25,7 +25,7 @@ from pydantic_core import from_json
 from typing_extensions import TypeVar
 
 from agentkit.defining.schema import JsonSchema, problems_of, schema_of
-from agentkit.defining.signature import first_line
+from agentkit.defining.signature import USE_JSON_LIKE, first_line
 from agentkit.errors import DefinitionError
 from agentkit.signals import Retry
 
@@ -177,9 +177,8 @@ def _compiled(members: Sequence[Any], name: str) -> tuple[dict[str, Any], Callab
         return schema_of(adapter), cast(Callable[[str], Any], adapter.validator.validate_json)
     except Exception as error:
         raise DefinitionError(
-            f"output {name!r}: no JSON Schema can be made of it: {first_line(error)}; use "
-            "JSON-like types (str, int, float, bool, list, dict, Literal, Enum, dataclass, "
-            "TypedDict, pydantic model)"
+            f"output {name!r}: no JSON Schema can be made of it: {first_line(error)}; "
+            f"{USE_JSON_LIKE}"
         ) from error
 
 

@@ -23,6 +23,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema, fr
 
 from agentkit.defining.docstring import parse_docstring
 from agentkit.errors import DefinitionError
+from agentkit.pointer import pointer_of
 
 _VERBATIM = {"default", "const", "enum", "examples"}  # values, not schemas
 _ANNOTATIONS = {"title", "discriminator"}  # dropped: they say nothing that a model needs
@@ -214,14 +215,14 @@ def problems_of(error: ValidationError, value: Any) -> dict[str, str]:
 
 def _pointer(location: Sequence[str | int], value: Any, *, missing: bool) -> str:
     """pydantic's location without what is no key or index: names of union members and the like."""
-    parts: list[str] = []
+    parts: list[str | int] = []
     for number, part in enumerate(location):
         if _holds(value, part):
             value = value[part]
         elif not (missing and number == len(location) - 1):
             continue
-        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
-    return "".join(f"/{part}" for part in parts)
+        parts.append(part)
+    return pointer_of(*parts)
 
 
 def _holds(value: Any, part: str | int) -> bool:

@@ -23,6 +23,11 @@ from agentkit.errors import DefinitionError
 _EMPTY = inspect.Parameter.empty
 _CONTEXT = re.compile(r"(\w+\.)*RunContext(\[.*\])?", re.DOTALL)
 
+USE_JSON_LIKE = (
+    "use JSON-like types (str, int, float, bool, list, dict, Literal, Enum, dataclass, TypedDict, "
+    "pydantic model)"
+)
+
 
 class Parameters:
     """The parameters of one function: `schema` for a model, `read` for what it filled in.
@@ -102,9 +107,8 @@ class Parameters:
         except Exception as error:
             raise DefinitionError(
                 f"{self._where}: parameter {parameter.name!r}: no JSON Schema can be made of "
-                f"{inspect.formatannotation(parameter.annotation)}: {first_line(error)}; use "
-                "JSON-like types (str, int, float, bool, list, dict, Literal, Enum, dataclass, "
-                "pydantic model)"
+                f"{inspect.formatannotation(parameter.annotation)}: {first_line(error)}; "
+                f"{USE_JSON_LIKE}"
             ) from error
         if parameter.default is _EMPTY or isinstance(parameter.default, FieldInfo):
             return
@@ -195,7 +199,8 @@ def where(function: Callable[..., Any]) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an error says, in a line; its own advice is left out, ours follows."""
-    return (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
+    line = (str(error) or type(error).__name__).splitlines()[0]
+    return line.split(". ")[0].rstrip(".")
 
 
 def _as_field(parameter: inspect.Parameter, description: str | None) -> Any:

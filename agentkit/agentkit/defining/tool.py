@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
@@ -20,6 +21,7 @@ from agentkit.defining.docstring import parse_docstring
 from agentkit.defining.schema import JsonSchema
 from agentkit.defining.signature import Parameters, context_parameter, where
 from agentkit.errors import DefinitionError
+from agentkit.policies.condition import Condition
 from agentkit.policies.transient import RetryPolicy, Transient, transient
 
 P = ParamSpec("P")
@@ -27,6 +29,10 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 30.0
+DEFAULT_MAX_RESULT = 100_000
+Around: TypeAlias = Callable[[Mapping[str, Any], Callable[[], Awaitable[str]]], Awaitable[str]]
+"""Stands around the calls of a tool: given the arguments, as JSON, and what makes the call."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -40,6 +46,8 @@ class CallOptions(TypedDict, total=False):
     sequential: a call never runs beside others.
     retry: when to give up on failures that pass, as `stop_after_attempt(3)` of tenacity; None: they
         are failures like any other.
+    max_result: characters of a result that a model gets to read, None for no limit; 100,000 by
+        default. What is longer is cut, with a note that says so.
     """
 
     timeout: float | None
@@ -48,6 +56,7 @@ class CallOptions(TypedDict, total=False):
     pure: bool
     sequential: bool
     retry: RetryPolicy | Transient | None
+    max_result: int | None
 
 
 class ToolOptions(CallOptions, total=False):
@@ -61,6 +70,16 @@ class ToolOptions(CallOptions, total=False):
     description: str | None
 
 
+class ToolChanges(TypedDict, total=False):
+    """In what a tool may differ from the one it was derived from; see `Tool`."""
+
+    name: str
+    timeout: float | None
+    approval: bool
+    approval_when: Condition | None
+    around: tuple[Around, ...]
+
+
 class Tool(Generic[P, R]):
     """A function that a model may call. Calling the tool calls the function.
 
@@ -68,6 +87,9 @@ class Tool(Generic[P, R]):
 
     context: the parameter that is given the run's context, if there is one; no model sees it.
     is_async: whether the function is an `async def`.
+    defaults: JSON values of the function's arguments where they are left out.
+    approval_when: the calls that wait for a human; see `Toolset.needing_approval`.
+    around: what stands around its calls in a run, the innermost first.
     The other attributes are the options of the same name.
     """
 
@@ -84,6 +106,7 @@ class Tool(Generic[P, R]):
         pure: bool = False,
         sequential: bool = False,
         retry: RetryPolicy | Transient | None = None,
+        max_result: int | None = DEFAULT_MAX_RESULT,
     ) -> None:
         """Compile the function's parameters, or the JSON Schema that takes their place.
 
@@ -97,9 +120,12 @@ class Tool(Generic[P, R]):
         self.description = doc.description if description is None else description
         self.timeout = _checked_timeout(function, timeout)
         self.approval, self.deferred = approval, deferred
+        self.approval_when: Condition | None = None
+        self.around: tuple[Around, ...] = ()
         self.pure, self.sequential = pure, sequential
         _check_purity(function, pure=pure, approval=approval, deferred=deferred)
         self.retry = None if retry is None else transient(retry, where(function))
+        self.max_result = _checked_max_result(function, max_result)
         self.is_async = inspect.iscoroutinefunction(function)
         self.context = context_parameter(function)
         read = (
@@ -108,6 +134,7 @@ class Tool(Generic[P, R]):
             else _declared(function, parameters)
         )
         self.parameters: dict[str, Any] = read.schema
+        self.defaults = _defaults(read.schema) if isinstance(read, Parameters) else {}
         self._read: Callable[[bytes], dict[str, Any]] = read.read
         update_wrapper(self, function, updated=())
 
@@ -137,6 +164,23 @@ class Tool(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
+
+    def changed(self, **changes: Unpack[ToolChanges]) -> Tool[P, R]:
+        """Another tool that differs in these; its function and what was compiled are the same.
+
+        Raises:
+            DefinitionError: it would be no tool any more; names the function.
+        """
+        other = copy(self)
+        vars(other).update(changes)
+        _checked_name(self.function, other.name)
+        _checked_timeout(self.function, other.timeout)
+        return other
+
+    @property
+    def held(self) -> bool:
+        """Whether calls of it may have to wait for a human."""
+        return self.approval or self.approval_when is not None
 
     @property
     def spec(self) -> ToolSpec:
@@ -199,6 +243,11 @@ def _check_function(function: Callable[..., Any]) -> None:
         raise DefinitionError(f"{where(function)} is a generator; return a list instead")
 
 
+def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
+    properties: Mapping[str, Mapping[str, Any]] = schema.get("properties", {})
+    return {name: one["default"] for name, one in properties.items() if "default" in one}
+
+
 def _declared(function: Callable[..., Any], parameters: Mapping[str, Any]) -> JsonSchema:
     if parameters.get("type", "object") != "object":
         raise DefinitionError(
@@ -240,3 +289,12 @@ def _checked_timeout(function: Callable[..., Any], timeout: float | None) -> flo
             f"{where(function)}: timeout={timeout!r} is no limit; give seconds above 0, or None"
         )
     return timeout
+
+
+def _checked_max_result(function: Callable[..., Any], max_result: int | None) -> int | None:
+    if max_result is not None and max_result < 1:
+        raise DefinitionError(
+            f"{where(function)}: max_result={max_result!r} leaves nothing to read; give 1 "
+            "or more, or None for no limit"
+        )
+    return max_result

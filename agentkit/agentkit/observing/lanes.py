@@ -73,8 +73,8 @@ class TurnsLeftOut:
 
 
 def turns_of(result: RunResult[Any]) -> list[TurnShown]:
-    """All turns of a run."""
-    spans = in_order(result.spans)
+    """All turns of a run. How long a model took to load would dwarf them: the table tells that."""
+    spans = in_order([span for span in result.spans if span.kind != "open"])
     return [
         _as_turn(result, number, [*some]) for number, some in groupby(spans, attrgetter("turn"))
     ]

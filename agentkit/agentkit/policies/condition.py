@@ -6,12 +6,13 @@ Knows decisions and calls; must not know what is done where a condition holds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from agentkit.backend import Decision, ProposedCall
 from agentkit.context import RunContext
+from agentkit.errors import DefinitionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,15 @@ Test = Callable[[Proposal], bool]
 class Condition:
     """A test of a proposed call; `&`, `|` and `~` combine conditions. `text` says it in words."""
 
-    test: Test
+    test: Test = field(repr=False)
     text: str
+
+    def __bool__(self) -> bool:
+        # `a and b` would be `b`, and `0.2 < confidence < 0.6` its second half
+        raise DefinitionError(
+            f"the condition {self.text!r} is neither true nor false before there is a call; "
+            "combine conditions with `&`, `|` and `~`"
+        )
 
     def __and__(self, other: Condition) -> Condition:
         return Condition(
@@ -55,7 +63,7 @@ class Measure:
     of: the call's; None where there is no such thing, and then no comparison holds.
     """
 
-    of: Callable[[Proposal], Any]
+    of: Callable[[Proposal], Any] = field(repr=False)
     text: str
 
     def __lt__(self, bound: Any) -> Condition:

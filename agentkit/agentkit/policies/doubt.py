@@ -14,9 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from agentkit.backend import Backend, ProposedCall
+from agentkit.errors import DefinitionError
+from agentkit.pointer import names_in, value_at
 from agentkit.policies.condition import Condition, confidence
 
 Question: TypeAlias = Callable[[ProposedCall], str]
@@ -53,7 +55,11 @@ def ask_when(when: Condition, question: str | Question | None = None) -> AskPoli
     """Ask the user instead of making a call of which this holds.
 
     question: what is asked; by default the least certain value and what it was read as.
+
+    Raises:
+        DefinitionError: `when` is no condition; so do the others.
     """
+    _check_condition("ask_when", when)
     if question is None:
         return AskPolicy(when, _doubtful)
     if isinstance(question, str):
@@ -64,23 +70,30 @@ def ask_when(when: Condition, question: str | Question | None = None) -> AskPoli
 
 def escalate_to(backend: Backend | str, *, when: Condition = confidence < 0.5) -> EscalatePolicy:
     """Let another backend decide the turn where the condition holds of a call."""
+    _check_condition("escalate_to", when)
     return EscalatePolicy(when, backend)
 
 
 def approve_when(when: Condition, why: str | None = None) -> ApprovePolicy:
     """Have a human approve the calls of which this holds; `why` is what they read."""
+    _check_condition("approve_when", when)
     return ApprovePolicy(when, why or when.text)
+
+
+def _check_condition(policy: str, when: object) -> None:
+    if not isinstance(when, Condition):
+        raise DefinitionError(
+            f"{policy}: {when!r} is no condition; give one such as `confidence < 0.6`, "
+            "`named('delete_*')` or `argument('city').is_('Rome')`"
+        )
 
 
 def _doubtful(call: ProposedCall) -> str:
     if not call.confidence:
         return f"Shall I call {call.tool} with {_said(call.arguments)}?"
     pointer, share = min(call.confidence.items(), key=lambda item: item[1])
-    names = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
-    value: Any = call.arguments
-    for name in names:
-        value = value[int(name) if isinstance(value, list) else name]
-    name = " ".join(names).replace("_", " ") or call.tool
+    value = value_at(pointer, call.arguments)
+    name = " ".join(names_in(pointer)).replace("_", " ") or call.tool
     return f"Which {name} do you mean? I read {_said(value)}, but am only {share:.0%} sure."
 
 

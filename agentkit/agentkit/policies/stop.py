@@ -38,8 +38,9 @@ class Stop:
             reasons = self.check(spent), other.check(spent)
             return f"{reasons[0]} and {reasons[1]}" if all(reasons) else ""
 
+        limits = [one.seconds for one in (self, other) if one.seconds is not None]
         # what one alone would have cancelled may go on until the other says so too
-        return Stop(check)
+        return Stop(check, max(limits) if len(limits) == 2 else None)
 
 
 def max_turns(most: int) -> Stop:

@@ -14,8 +14,8 @@ from agentkit.defining.output import OutputProblem
 from agentkit.errors import InvalidOutput
 from agentkit.event import AnswerRejected
 from agentkit.message import AnswerMessage, FeedbackMessage
+from agentkit.pointer import pointer_of
 from agentkit.running.state import State
-from agentkit.running.writing import pointer_of
 from agentkit.signals import Retry
 
 

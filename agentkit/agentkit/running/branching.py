@@ -36,13 +36,9 @@ async def run_branches(
     found: dict[int, RunResult[Any] | Exception] = {}
     if len(runs) > 1:
         await runs[0].share(runs[1:])
-    try:
-        async with owned_group() as group:
-            for number, run in enumerate(runs):
-                group.start_soon(_kept, run, partial(found.__setitem__, number))
-    finally:
-        for run in runs:  # one that was cancelled before its first step has not done so
-            await run.leave()
+    async with owned_group() as group:
+        for number, run in enumerate(runs):
+            group.start_soon(_kept, run, partial(found.__setitem__, number))
     return [_ours(found[number]) for number in range(len(runs))]
 
 

@@ -20,6 +20,7 @@ from agentkit.message import Call, CallMessage, ResultMessage
 from agentkit.policies.condition import Proposal
 from agentkit.result import Approve, Deny, Finish, Pending, Verdict
 from agentkit.running.ahead import Ahead, Begun
+from agentkit.running.asking import no_verdict
 from agentkit.running.groups import owned_group
 from agentkit.running.journal import unfinished
 from agentkit.running.limits import check_calls
@@ -113,9 +114,12 @@ class Calls:
     def _settle(self, ahead: Ahead, proposed: ProposedCall) -> Begun | None:
         """Begin a settled call in earnest; None where it has to wait for the decision."""
         state = self._state
-        tool = state.plan.tools.get(proposed.tool)
-        held = tool is None or tool.sequential or tool.deferred or tool.approval or proposed.problem
-        if held or proposed.tool in state.plan.handoffs or state.plan.approvals:
+        tool = state.tools.get(proposed.tool)
+        if tool is None or tool.sequential or tool.deferred or proposed.problem:
+            return None
+        if tool.held:
+            return None
+        if proposed.tool in state.plan.handoffs or state.plan.approvals:
             return None
         try:
             check_calls(state, 1)
@@ -130,18 +134,18 @@ class Calls:
 
     def _guess(self, proposed: ProposedCall) -> Call | None:
         """The call to try on a guess, where its tool has no effects."""
-        plan = self._state.plan
-        if proposed.tool not in plan.pure or proposed.problem or plan.approvals:
+        tool = self._state.tools.get(proposed.tool)
+        if tool is None or not tool.pure or tool.sequential or tool.held:
             return None
-        if plan.tools[proposed.tool].sequential:
+        if proposed.problem or self._state.plan.approvals:
             return None
         return Call("guess", proposed.tool, proposed.arguments)
 
     async def _try(self, call: Call) -> Outcome:
         """Make a call that nobody hears of; the context has no run, so it reports to none."""
-        plan = self._state.plan
-        context = replace(self._state.context(call), run=None)
-        return await perform(call, plan.tools, context, retry=plan.retry)
+        state = self._state
+        context = replace(state.context(call), run=None)
+        return await perform(call, state.tools, context, retry=state.plan.retry)
 
     def _record(self, calls: list[Call]) -> None:
         state = self._state
@@ -153,7 +157,7 @@ class Calls:
     async def _all(
         self, decision: Decision, calls: list[Call], early: list[Begun], ahead: Ahead | None
     ) -> None:
-        tools = self._state.plan.tools
+        tools = self._state.tools
         in_turn = any(call.tool in tools and tools[call.tool].sequential for call in calls)
         tasks = [partial(self._awaited, begun) for begun in early]
         for call, proposed in zip(calls[len(early) :], decision.calls[len(early) :], strict=True):
@@ -202,15 +206,18 @@ class Calls:
             self._error = self._error or error
 
     def _held(self, call: Call, proposed: ProposedCall, decision: Decision) -> Pending | None:
-        plan = self._state.plan
-        tool = plan.tools.get(call.tool)
+        state = self._state
+        tool = state.tools.get(call.tool)
         if tool is None or proposed.problem:
             return None
         if tool.deferred:
             return Pending(call, "deferred")
-        for policy in plan.approvals:
-            if policy.when.test(Proposal(self._state.context(call), decision, proposed)):
-                return Pending(call, "approval", policy.why)
+        conditions = [(policy.when, policy.why) for policy in state.plan.approvals]
+        if tool.approval_when is not None:
+            conditions.append((tool.approval_when, tool.approval_when.text))
+        for when, why in conditions:
+            if when.test(Proposal(state.context(call), decision, proposed)):
+                return Pending(call, "approval", why)
         return Pending(call, "approval", "every call needs approval") if tool.approval else None
 
     async def _asked(self, pending: Pending) -> Verdict | None:
@@ -230,12 +237,6 @@ class Calls:
         try:
             await self._decided(call, verdict)
         except Exception as error:  # as in `_one_held`
-            self._error = self._error or error
-
-    async def _gone_on(self, call: Call, verdict: Verdict | None) -> None:
-        try:
-            await self._decided(call, verdict)
-        except Exception as error:
             self._error = self._error or error
 
     async def _decided(
@@ -259,6 +260,8 @@ class Calls:
                 except Unwritable as error:
                     raise RunError(f"{verdict!r} of {call.id!r}: {error}") from error
                 self._finish(failed(call, text) if is_error else succeeded(call, text))
+            case _:
+                raise no_verdict(call, verdict)
 
     def _finish(self, outcome: Outcome) -> None:
         if outcome.result is not None:
@@ -287,6 +290,9 @@ class Calls:
         state.at_work.add(call.id)
         try:
             outcome = await self._guarded(call, proposed, guess)
+        except BaseException:  # cancelled, most of all: it is told how far this had come
+            state.span("call", call.tool, started, call=call, failed=True)
+            raise
         finally:
             state.at_work.discard(call.id)
             if guess is not None:
@@ -319,15 +325,15 @@ class Calls:
                 await hooks.before_call(state.context(call), call)
         except Retry as refusal:
             return failed(call, refusal.why, rejected_by(refusal, call))
-        tool = plan.tools.get(call.tool)
+        tool = state.tools.get(call.tool)
         if tool is None:
-            return await perform(call, plan.tools)  # which says what tools there are
+            return await perform(call, state.tools)  # which says what tools there are
         context = state.context(call) if tool.context else None
         with state.watched.call(call, turn=state.turn, description=tool.description) as record:
             if guess is not None:
                 outcome = _as(call, await guess.wait())
             else:
-                outcome = await perform(call, plan.tools, context, retry=plan.retry)
+                outcome = await perform(call, state.tools, context, retry=plan.retry)
             if outcome.result is not None:
                 record.finished(outcome.result)
         return outcome

@@ -17,7 +17,6 @@ from agentkit.backend import (
     Conversation,
     Decision,
     Draft,
-    ModelSettings,
     OnDraft,
     ProposedCall,
 )
@@ -61,7 +60,7 @@ async def open_conversation(
         model = await backend_of(backend)
         conversation = await model.open(
             instructions=state.instructions,
-            tools=state.plan.specs,
+            tools=state.specs,
             output=state.plan.output.schema,
         )
         return conversation, model.capabilities
@@ -69,6 +68,13 @@ async def open_conversation(
 
 async def close_conversation(conversation: Conversation) -> None:
     """Close it, also where the run is cancelled; a backend that hangs is not waited for."""
+    with anyio.CancelScope(shield=True):
+        # In a task of its own: the shield does not keep off a `task.cancel()` that comes meanwhile.
+        async with anyio.create_task_group() as group:
+            group.start_soon(_close, conversation)
+
+
+async def _close(conversation: Conversation) -> None:
     with anyio.move_on_after(_CLOSING_SECONDS, shield=True) as scope:
         try:
             await conversation.aclose()
@@ -91,9 +97,9 @@ async def catch_up(state: State) -> Conversation:
     return conversation
 
 
-async def decide(state: State, settings: ModelSettings, ahead: Ahead | None) -> Decision:
+async def decide(state: State, ahead: Ahead | None) -> Decision:
     """The next decision, and what the policies make of it."""
-    conversation = await catch_up(state)
+    conversation, settings = await catch_up(state), state.settings
     started = state.elapsed()
     with state.watched.decide(state.turn, settings=settings) as record:
         with backend_errors():
@@ -105,7 +111,7 @@ async def decide(state: State, settings: ModelSettings, ahead: Ahead | None) -> 
     state.refillable = state.capabilities.refill
     for policy in state.plan.escalations:
         if _doubted(state, decision, policy):
-            decision = await _escalated(state, decision, policy, settings)
+            decision = await _escalated(state, decision, policy)
     return decision
 
 
@@ -113,10 +119,9 @@ async def refill(
     state: State,
     filled: ProposedCall | Decision,
     rejected: Mapping[str, str],
-    settings: ModelSettings,
 ) -> Decision | None:
     """Rejected values, filled in again; None where there are no other valid ones."""
-    conversation = await catch_up(state)
+    conversation, settings = await catch_up(state), state.settings
     started = state.elapsed()
     try:
         with state.watched.decide(state.turn, kind="refill", settings=settings) as record:
@@ -145,10 +150,9 @@ def _doubted(state: State, decision: Decision, policy: EscalatePolicy) -> bool:
     return any(policy.when.test(Proposal(context, decision, call)) for call in decision.calls)
 
 
-async def _escalated(
-    state: State, decision: Decision, policy: EscalatePolicy, settings: ModelSettings
-) -> Decision:
+async def _escalated(state: State, decision: Decision, policy: EscalatePolicy) -> Decision:
     """What the other backend decides behind the same messages."""
+    settings = state.settings
     await state.tell(Escalated(state.turn, decision, policy.when.text))
     state.refillable = False  # the conversation that could do so is about to be closed
     other, _ = await open_conversation(state, policy.backend)

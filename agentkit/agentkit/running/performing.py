@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import anyio
 from pydantic import ValidationError
@@ -21,18 +22,21 @@ from agentkit.context import RunContext
 from agentkit.defining.schema import problems_of
 from agentkit.defining.tool import AnyTool
 from agentkit.message import Call, ResultMessage
+from agentkit.pointer import pointer_of, value_at
 from agentkit.policies.transient import Transient, retrying
 from agentkit.result import Pending
 from agentkit.running.threads import in_thread
 from agentkit.running.writing import (
     Unwritable,
+    cut,
     listed,
-    pointer_of,
     to_text,
     told,
     written,
 )
 from agentkit.signals import Deferred, Retry
+
+Attempt: TypeAlias = Callable[[], Awaitable[str]]
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -85,10 +89,15 @@ async def perform(
         arguments = _bind(tool, call.arguments)
         if tool.context is not None:
             arguments[tool.context] = context or RunContext[Any](deps=None, call=call)
+        attempt: Attempt = partial(_call, tool, arguments)
+        for around in tool.around:
+            attempt = partial(around, {**tool.defaults, **call.arguments}, attempt)
         policy = tool.retry or retry
         if policy is None:
-            return succeeded(call, await _run(tool, arguments))
-        return succeeded(call, await _run_again(tool, arguments, policy))
+            text = await _run(tool, attempt)
+        else:
+            text = await _run_again(tool, attempt, policy)
+        return succeeded(call, cut(text, tool.max_result))
     except _Failure as failure:
         return failed(call, str(failure), failure.rejected)
     except Retry as refusal:
@@ -134,39 +143,37 @@ def _bind(tool: AnyTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _filled(pointer: str, arguments: Any) -> bool:
     """Whether the arguments have a value at `pointer`, which could be filled in again."""
-    for part in pointer.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        try:
-            arguments = arguments[int(name) if isinstance(arguments, list) else name]
-        except (LookupError, TypeError, ValueError):
-            return False
+    try:
+        value_at(pointer, arguments)
+    except LookupError:
+        return False
     return bool(pointer)
 
 
-async def _run_again(tool: AnyTool, arguments: dict[str, Any], policy: Transient) -> str:
+async def _run_again(tool: AnyTool, attempt: Attempt, policy: Transient) -> str:
     """`_run`, repeated while what fails passes, as the policy says."""
     try:
-        return await retrying(policy, lambda: _within_limit(tool, arguments))
+        return await retrying(policy, lambda: _within_limit(tool, attempt))
     except (_Failure, Retry, Deferred):
         raise
     except Exception as error:
         raise _broken(tool, error) from error
 
 
-async def _run(tool: AnyTool, arguments: dict[str, Any]) -> str:
+async def _run(tool: AnyTool, attempt: Attempt) -> str:
     try:
-        return await _within_limit(tool, arguments)
+        return await _within_limit(tool, attempt)
     except (_Failure, Retry, Deferred):
         raise
     except Exception as error:
         raise _broken(tool, error) from error
 
 
-async def _within_limit(tool: AnyTool, arguments: dict[str, Any]) -> str:
+async def _within_limit(tool: AnyTool, attempt: Attempt) -> str:
     limit = math.inf if tool.timeout is None else tool.timeout
     with anyio.move_on_after(limit) as scope:
         try:
-            return await _call(tool, arguments)
+            return await attempt()
         except (Exception, KeyboardInterrupt):
             raise
         except anyio.get_cancelled_exc_class():

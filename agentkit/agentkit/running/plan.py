@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from agentkit.backend import Backend, ModelSettings, ToolSpec
 from agentkit.context import RunContext
 from agentkit.defining.output import OutputType
 from agentkit.defining.tool import AnyTool
+from agentkit.errors import DefinitionError
 from agentkit.hooks import Hooks
 from agentkit.message import Call
 from agentkit.observing.watcher import Watcher
@@ -21,6 +22,7 @@ from agentkit.policies.doubt import ApprovePolicy, AskPolicy, EscalatePolicy, Po
 from agentkit.policies.stop import Stop
 from agentkit.policies.transient import Transient
 from agentkit.result import Pending, Verdict
+from agentkit.selecting.selection import Selector
 from agentkit.stores.store import Store
 
 Instructions: TypeAlias = str | Callable[[RunContext[Any]], str | Awaitable[str]]
@@ -43,6 +45,7 @@ class Plan:
     """An agent's definition; see `Agent` for what each part means.
 
     handoffs: name of the tool that hands off -> the plan that goes on.
+    selector: chooses the tools that a run's model sees; None: it sees all.
     """
 
     name: str
@@ -64,6 +67,20 @@ class Plan:
     same_failures: int
     store: Store | None
     telemetry: Watcher | None
+    selector: Selector | None
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            DefinitionError: a part is not what it should be; says what to give.
+        """
+        for name, fits, mend in _PARTS:
+            part = getattr(self, name)
+            for one in cast(tuple[Any, ...], part) if isinstance(part, tuple) else (part,):
+                if not fits(one):
+                    raise DefinitionError(
+                        f"agent {self.name!r}: {name}={one!r} won't do; give {mend}"
+                    )
 
     @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -95,3 +112,35 @@ class Plan:
     def changed(self, **changes: Any) -> Plan:
         """Another plan that differs in these; what was worked out of this one is not taken over."""
         return replace(self, **changes)
+
+
+def _store_fits(store: object) -> bool:
+    return store is None or all(callable(getattr(store, name, None)) for name in ("load", "append"))
+
+
+# Name of a part -> whether one of it is what it should be, and what to give instead. Type checkers
+# say the same; most people meet the mistake first by running.
+_PARTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "instructions",
+        lambda one: isinstance(one, str) or callable(one),
+        "text, or a function of the context",
+    ),
+    (
+        "policies",
+        lambda one: isinstance(one, AskPolicy | EscalatePolicy | ApprovePolicy),
+        "`ask_when(...)`, `escalate_to(...)` or `approve_when(...)`",
+    ),
+    ("stop", lambda one: isinstance(one, Stop), "a stop policy, such as `max_turns(8)`"),
+    ("settings", lambda one: isinstance(one, ModelSettings), "`ModelSettings(...)`"),
+    ("hooks", lambda one: isinstance(one, Hooks), "an object of a subclass of `Hooks`"),
+    ("input_guards", callable, "a function of the context and the request"),
+    ("call_guards", callable, "a function of the context and the call"),
+    ("output_guards", callable, "a function of the context and the output"),
+    ("store", _store_fits, "a store, such as `SQLiteStore(path)`"),
+    (
+        "telemetry",
+        lambda one: one is None or callable(getattr(one, "run", None)),
+        "`Telemetry()` of agentkit.observing.telemetry",
+    ),
+)

@@ -19,42 +19,33 @@ import anyio.lowlevel
 
 from agentkit.backend import Decision, ModelSettings, ProposedCall
 from agentkit.context import Spent
-from agentkit.errors import (
-    AgentKitError,
-    EmptyRequest,
-    EmptyTurn,
-    LimitReached,
-    RunError,
-    StoreError,
-)
-from agentkit.event import (
-    Answered,
-    HandedOff,
-    RunFinished,
-    TurnFinished,
-    TurnStarted,
-)
-from agentkit.message import AnswerMessage, History, UserMessage
+from agentkit.errors import AgentKitError, EmptyTurn, LimitReached, RunError, StoreError
+from agentkit.event import Answered, RunFinished, TurnFinished, TurnStarted
+from agentkit.message import AnswerMessage, History
 from agentkit.observing.watcher import UNWATCHED
-from agentkit.result import Approve, Resume, RunResult, Status, Verdict
+from agentkit.policies.stop import Stop
+from agentkit.policies.transient import RetryPolicy, Transient, transient
+from agentkit.result import Resume, RunResult
 from agentkit.running.ahead import Ahead
 from agentkit.running.answering import Accepted, Answers
+from agentkit.running.asking import ask, checked_request, checked_verdicts
 from agentkit.running.calls import Calls
 from agentkit.running.cancellation import Cancellation
 from agentkit.running.deciding import (
     backend_errors,
     close_conversation,
     decide,
-    open_conversation,
     question_about,
     refill,
 )
+from agentkit.running.floor import follow_hand_offs, hand_off, open_floor
 from agentkit.running.groups import owned_group
 from agentkit.running.journal import Journal, store_errors
 from agentkit.running.limits import Failures, check_refill, check_turn
 from agentkit.running.performing import Outcome
 from agentkit.running.plan import Approver, Plan
 from agentkit.running.state import Listener, State
+from agentkit.signals import Retry
 
 _KEEPING_SECONDS = 5.0
 _log = logging.getLogger("agentkit")
@@ -72,6 +63,8 @@ class Run:
         history: Iterable[object] = (),
         conversation: str | None = None,
         settings: ModelSettings | None = None,
+        stop: Stop | None = None,
+        retry: RetryPolicy | Transient | None = None,
         approve: Approver | None = None,
         cancellation: Cancellation | None = None,
     ) -> None:
@@ -80,7 +73,12 @@ class Run:
         Raises:
             EmptyRequest: the request holds nothing but whitespace.
             RunError: the request or the history is not what a run can start from.
+            DefinitionError: `stop` or `retry` is no policy.
         """
+        if stop is not None:
+            plan = plan.changed(stop=stop)
+        if retry is not None:
+            plan = plan.changed(retry=transient(retry, f"a run of agent {plan.name!r}"))
         journal = Journal(history, store=plan.store, key=conversation)
         if conversation is not None and (plan.store is None or len(journal)):
             raise RunError(
@@ -89,15 +87,16 @@ class Run:
                 history=journal.history,
             )
         self._resume = request if isinstance(request, Resume) else None
-        text = "" if self._resume else _checked_request(request, journal.history)
+        text = "" if self._resume else checked_request(request, journal.history)
         self._key = conversation
-        self._settings = plan.settings if settings is None else settings.over(plan.settings)
         self._cancellation = cancellation
         self._failures = Failures(plan.same_failures)
-        self._state = State(plan, journal, deps=deps, request=text, approve=approve)
+        self._state = State(
+            plan, journal, deps=deps, request=text, settings=settings, approve=approve
+        )
         self._answers = Answers(self._state)
         if self._resume is None and conversation is None:
-            self._ask()
+            ask(journal, text)
 
     @property
     def history(self) -> History:
@@ -134,6 +133,12 @@ class Run:
             # The engine's errors know nothing of messages, and carry them all the same.
             vars(error)["history"] = self.history
             raise
+        except Retry as refusal:
+            raise RunError(
+                f"{refusal!r} was raised where nothing can be tried again: by a guard of the "
+                "input, or a hook around turns; raise `Blocked(why)` to end the run",
+                history=self.history,
+            ) from refusal
         finally:
             state.over = True
 
@@ -148,7 +153,7 @@ class Run:
                 return await self._whole()
         if cancellation is not None and cancellation.cancelled:
             waiting = tuple(self._state.pending(call) for call in self._state.journal.waiting())
-            result = self._result("cancelled", reason=cancellation.reason, pending=waiting)
+            result = self._state.result("cancelled", reason=cancellation.reason, pending=waiting)
             await self._state.tell(RunFinished(result))
             return result
         raise LimitReached(
@@ -162,17 +167,17 @@ class Run:
         try:
             await self._begin()
             if state.conversation is None:  # or it is a branch, and shares one
-                await self._open()
+                await open_floor(state)
             result = await self._resumed() if self._resume else None
             while result is None:
                 result = await self._next()
         except BaseException:
             try:
-                await self.leave()
+                await self._leave()
             except StoreError:
                 _log.exception("what the run did could not be kept")  # its own error goes first
             raise
-        await self.leave()
+        await self._leave()
         await state.tell(RunFinished(result))
         return result
 
@@ -184,36 +189,15 @@ class Run:
                 kept = await plan.store.load(self._key)
             state.journal = Journal(kept, store=plan.store, key=self._key)
             if self._resume is None:
-                self._ask()
-        if self._resume is None:
+                ask(state.journal, state.request)
+        if self._resume is not None:
+            follow_hand_offs(state)
+        else:
             for guard in plan.input_guards:
                 found = guard(state.context(), state.request)
                 if inspect.isawaitable(found):
                     await found
         await state.journal.keep()
-
-    def _ask(self) -> None:
-        journal = self._state.journal
-        if waiting := journal.waiting():
-            ids = ", ".join(call.id for call in waiting)
-            raise RunError(
-                f"calls of the history wait ({ids}); go on with `Resume({{id: Approve() | "
-                "Deny(why) | Finish(value)})` as the request",
-                history=journal.history,
-            )
-        journal.add(UserMessage(self._state.request))
-
-    async def _open(self) -> None:
-        """A conversation with the agent that has the floor; it has seen nothing yet."""
-        state = self._state
-        said = state.plan.instructions
-        if callable(said):
-            found = said(state.context())
-            said = await found if inspect.isawaitable(found) else found
-        state.instructions = said
-        opened = await open_conversation(state, state.plan.backend)
-        state.conversation, state.capabilities = opened
-        state.sent = 0
 
     async def share(self, others: Sequence[Run]) -> None:
         """Encode the history that all have in common once, where the backend can fork.
@@ -221,32 +205,36 @@ class Run:
         To be called before any of them goes.
         """
         state = self._state
-        await self._open()
+        await open_floor(state, [other._state for other in others])
         conversation = state.conversation
         assert conversation is not None
         given = state.journal.given
         try:
             with backend_errors():
                 await conversation.extend(state.journal.history[:given])
-            state.sent = given
-            for other in others if state.capabilities.fork else ():
-                other._state.instructions = state.instructions
-                other._state.capabilities = state.capabilities
-                other._state.conversation = conversation.fork()
-                other._state.sent = given
+                state.sent = given
+                for other in others if state.capabilities.fork else ():
+                    other._state.instructions = state.instructions
+                    other._state.capabilities = state.capabilities
+                    other._state.tools = state.tools
+                    other._state.conversation = conversation.fork()
+                    other._state.sent = given
         except BaseException:
-            await self.leave()
+            for run in (self, *others):
+                await run._leave()
             raise
 
-    async def leave(self) -> None:
+    async def _leave(self) -> None:
         """Let go of the conversation, and keep what is done; also where the run is cancelled."""
         state = self._state
         conversation, state.conversation = state.conversation, None
-        if conversation is not None:
-            await close_conversation(conversation)
-        if self._key is not None:
-            with anyio.move_on_after(_KEEPING_SECONDS, shield=True):
-                await state.journal.keep()
+        try:
+            if conversation is not None:
+                await close_conversation(conversation)
+        finally:
+            if self._key is not None:
+                with anyio.move_on_after(_KEEPING_SECONDS, shield=True):
+                    await state.journal.keep()
 
     async def _next(self) -> RunResult[Any] | None:
         """One turn; the result, where it is the last one."""
@@ -265,14 +253,15 @@ class Run:
         await state.journal.keep()
         state.span("turn", f"turn {state.turn}", started)
         await state.tell(TurnFinished(state.turn))
-        return result
+        # the result was made within the turn, which it then did not know the length of
+        return result and replace(result, spans=tuple(state.spans))
 
     def _goes_ahead(self) -> bool:
         """Whether calls may begin before their decision is there."""
         plan, can = self._state.plan, self._state.capabilities
         if plan.whole_decisions or not can.drafts:
             return False
-        most = self._settings.max_calls
+        most = self._state.settings.max_calls
         return bool(plan.pure) or (can.several if most is None else most > 1)
 
     async def _turn(self) -> RunResult[Any] | None:
@@ -296,7 +285,7 @@ class Run:
     async def _decided(self, calls: Calls, ahead: Ahead | None) -> tuple[Decision, str | None]:
         """A decision, its calls made; or left alone, and what is to be asked instead."""
         try:
-            decision = await decide(self._state, self._settings, ahead)
+            decision = await decide(self._state, ahead)
             if ahead is not None:
                 ahead.confirm(decision)
             question = question_about(self._state, decision)
@@ -318,12 +307,12 @@ class Run:
         await state.journal.keep()
         if pending:
             why = ", ".join(f"{one.call.id} {one.call.tool}: {one.kind}" for one in pending)
-            return self._result("paused", reason=why, pending=tuple(pending))
+            return state.result("paused", reason=why, pending=tuple(pending))
         for outcome, call in zip(outcomes, proposed, strict=True):
             paused = await self._refilled(outcome, call)
             if paused is not None:
                 return paused
-        await self._hand_off(outcomes)
+        await hand_off(state, outcomes)
         return None
 
     async def _refilled(self, outcome: Outcome, call: ProposedCall) -> RunResult[Any] | None:
@@ -333,7 +322,7 @@ class Run:
             if not outcome.rejected or not state.refillable:
                 return None
             check_refill(state)
-            decision = await refill(state, call, outcome.rejected, self._settings)
+            decision = await refill(state, call, outcome.rejected)
             if decision is None or not decision.calls:
                 return None
             calls = Calls(state, refills=outcome.call.id)
@@ -344,27 +333,10 @@ class Run:
             (call,) = decision.calls
             self._failures.count([outcome])
             if outcome.pending:
-                return self._result(
+                return state.result(
                     "paused", reason=outcome.pending.kind, pending=(outcome.pending,)
                 )
         return None
-
-    async def _hand_off(self, outcomes: Sequence[Outcome]) -> None:
-        """Give the floor to another agent, where a call said so and went well."""
-        state = self._state
-        for outcome in outcomes:
-            target = state.plan.handoffs.get(outcome.call.tool)
-            if target is None or outcome.result is None or outcome.result.is_error:
-                continue
-            if state.conversation is not None:
-                await close_conversation(state.conversation)
-                state.conversation = None
-            # what is kept, stopped and watched stays the business of the agent that was asked
-            own = state.plan
-            state.plan = replace(target(), stop=own.stop, store=own.store, telemetry=own.telemetry)
-            await self._open()
-            await state.tell(HandedOff(state.turn, state.plan.name))
-            return
 
     async def _answered(self, decision: Decision) -> RunResult[Any] | None:
         """The answer, checked; refilled, or sent back to the model, where it won't do."""
@@ -379,11 +351,11 @@ class Run:
             found = await self._answers.take(text)
             if isinstance(found, Accepted):
                 await state.tell(Answered(state.turn, text, decision))
-                return self._result("answered", answer=text, value=found.output)
+                return state.result("answered", answer=text, value=found.output)
             again = None
             if found.values and state.refillable:
                 check_refill(state)
-                again = await refill(state, decision, found.values, self._settings)
+                again = await refill(state, decision, found.values)
             if again is None:
                 return None
             decision = again
@@ -392,26 +364,13 @@ class Run:
         state = self._state
         state.journal.add(AnswerMessage(question))
         await state.tell(Answered(state.turn, question, decision))
-        return self._result("asked", answer=question, reason="a policy wants to be sure")
+        return state.result("asked", answer=question, reason="a policy wants to be sure")
 
     async def _resumed(self) -> RunResult[Any] | None:
         """Make the calls that waited, as was decided on them."""
         assert self._resume is not None
-        state, waiting = self._state, self._state.journal.waiting()
-        verdicts: dict[str, Verdict] = dict(self._resume.verdicts)
-        known = {call.id for call in waiting}
-        if not waiting or not verdicts.keys() <= known:
-            raise RunError(
-                f"the calls that wait are {sorted(known) or 'none'}, not {sorted(verdicts)}; give "
-                "the history of the paused run, and verdicts on its pending calls"
-            )
-        for call in waiting:
-            tool = state.plan.tools.get(call.tool)
-            if tool is not None and tool.deferred and isinstance(verdicts.get(call.id), Approve):
-                raise RunError(
-                    f"{call.id!r} calls {call.tool!r}, which is finished elsewhere; say what came "
-                    "of it with `Finish(value)`, or `Deny(why)`"
-                )
+        state = self._state
+        waiting, verdicts = checked_verdicts(state, self._resume)
         calls = Calls(state)
         try:
             outcomes = await calls.go_on(waiting, verdicts)
@@ -419,43 +378,3 @@ class Run:
             calls.close()
         unknown = [ProposedCall(call.tool, call.arguments) for call in waiting]
         return await self._after(outcomes, unknown)
-
-    def _result(self, status: Status, *, answer: str = "", **about: Any) -> RunResult[Any]:
-        state = self._state
-        timings = [decision.timings for decision in state.decisions]
-        return RunResult(
-            status=status,
-            answer=answer,
-            agent=state.plan.name,
-            messages=self.history,
-            given=state.journal.given,
-            turns=state.spent.turns,
-            decisions=tuple(state.decisions),
-            confidence=state.confidence,
-            spans=tuple(state.spans),
-            timings={
-                "encode": sum(timing.encode for timing in timings),
-                "denoise": sum(timing.denoise for timing in timings),
-                "verify": sum(timing.verify for timing in timings),
-                "lattice": sum(timing.lattice for timing in timings),
-                "tool": state.tool_seconds,
-            },
-            **about,
-        )
-
-
-def _checked_request(request: object, history: History) -> str:
-    if not isinstance(request, str):
-        raise RunError(
-            f"the request is of type {type(request).__name__!r}; ask in text", history=history
-        )
-    if not request.strip():
-        raise EmptyRequest("the request is empty; ask for something", history=history)
-    try:
-        request.encode()
-    except UnicodeEncodeError as error:
-        raise RunError(
-            f"the request {request!r} is no Unicode text: {error}; decode it as UTF-8 first",
-            history=history,
-        ) from error
-    return request

@@ -5,7 +5,7 @@ Knows plans, messages and events. Must not know how a run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,13 +16,20 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from agentkit.backend import Capabilities, Conversation, Decision, ProposedCall
+from agentkit.backend import (
+    Capabilities,
+    Conversation,
+    Decision,
+    ModelSettings,
+    ProposedCall,
+    ToolSpec,
+)
 from agentkit.context import RunContext, Spent
 from agentkit.errors import RunError
 from agentkit.event import AnswerDraft, CallProgress, DraftCanvas, Event
 from agentkit.message import Call
 from agentkit.observing.watcher import UNWATCHED, WatchedRun
-from agentkit.result import Pending, Span
+from agentkit.result import Pending, RunResult, Span, SpanKind, Status
 from agentkit.running.journal import Journal
 from agentkit.running.plan import Approver, Plan
 from agentkit.running.threads import loop_here
@@ -45,6 +52,8 @@ class State:
 
     Attributes:
         plan: of the agent that has the floor; another after a hand-off.
+        tools: those of them that its model sees and may call.
+        settings: of its decisions.
         instructions: of that agent, as they read in this run.
         conversation: the backend's; None while there is none. sent: messages it has seen.
         refillable: whether values of the last decision can be filled in again.
@@ -53,9 +62,17 @@ class State:
     """
 
     def __init__(
-        self, plan: Plan, journal: Journal, *, deps: Any, request: str, approve: Approver | None
+        self,
+        plan: Plan,
+        journal: Journal,
+        *,
+        deps: Any,
+        request: str,
+        settings: ModelSettings | None,
+        approve: Approver | None,
     ) -> None:
-        self.plan = plan
+        self._asked = settings
+        self.give_floor(plan)
         self.journal = journal
         self.deps = deps
         self.request = request
@@ -79,6 +96,11 @@ class State:
         self._began = perf_counter()
         self._loop: Any = None
 
+    def give_floor(self, plan: Plan) -> None:
+        """Let an agent go on, under its own settings where the run was told none."""
+        self.plan, self.tools = plan, plan.tools
+        self.settings = plan.settings if self._asked is None else self._asked.over(plan.settings)
+
     def context(self, call: Call | None = None) -> RunContext[Any]:
         """What those are told that the run asks or calls."""
         return RunContext(
@@ -91,6 +113,13 @@ class State:
             metadata=self.metadata,
             run=self,
         )
+
+    @property
+    def specs(self) -> Sequence[ToolSpec]:
+        """The tools as the model sees them."""
+        if self.tools is self.plan.tools:
+            return self.plan.specs
+        return [tool.spec for tool in self.tools.values()]
 
     @property
     def history(self) -> tuple[Any, ...]:
@@ -156,6 +185,29 @@ class State:
         deferred = tool is not None and tool.deferred
         return Pending(call, "deferred" if deferred else "approval")
 
-    def span(self, kind: Any, name: str, started: float, **about: Any) -> None:
+    def span(self, kind: SpanKind, name: str, started: float, **about: Any) -> None:
         """Note what has just ended; `started` is what `elapsed` said when it began."""
         self.spans.append(Span(kind, name, self.turn, started, self.elapsed() - started, **about))
+
+    def result(self, status: Status, *, answer: str = "", **about: Any) -> RunResult[Any]:
+        """What comes of the run, if it ends here."""
+        timings = [decision.timings for decision in self.decisions]
+        return RunResult(
+            status=status,
+            answer=answer,
+            agent=self.plan.name,
+            messages=self.journal.history,
+            given=self.journal.given,
+            turns=self.spent.turns,
+            decisions=tuple(self.decisions),
+            confidence=self.confidence,
+            spans=tuple(self.spans),
+            timings={
+                "encode": sum(timing.encode for timing in timings),
+                "denoise": sum(timing.denoise for timing in timings),
+                "verify": sum(timing.verify for timing in timings),
+                "lattice": sum(timing.lattice for timing in timings),
+                "tool": self.tool_seconds,
+            },
+            **about,
+        )

@@ -6,7 +6,8 @@ Knows values and exceptions; must not know tools or runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from itertools import islice
 from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
@@ -15,6 +16,7 @@ from agentkit.running.threads import in_thread
 
 _MAX_REASON = 1000  # characters of an error that a model gets to read
 _MAX_PROBLEMS = 5
+_MAX_ITEMS = 100_000  # of a generator, which may be endless
 _SMALL = 200  # values that are written faster than a thread is started
 
 
@@ -40,7 +42,7 @@ def to_text(value: Any) -> str:
         Unwritable: it can't be written as JSON.
     """
     try:
-        text = value if isinstance(value, str) else _json(value)
+        text = value if isinstance(value, str) else _json(_taken(value))
         text.encode()  # lone surrogates would break every later step
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise Unwritable(
@@ -48,6 +50,16 @@ def to_text(value: Any) -> str:
             f"as JSON: {told(error)}. It should return text, numbers, lists or dicts."
         ) from error
     return text
+
+
+def cut(text: str, limit: int | None) -> str:
+    """A result of at most `limit` characters, and a note where there was more."""
+    if limit is None or len(text) <= limit:
+        return text
+    return (
+        f"{text[:limit]}\n[Cut: these are the first {limit:,} of {len(text):,} characters. Ask for "
+        "less at once to see the rest.]"
+    )
 
 
 def as_json(value: Any) -> str:
@@ -60,14 +72,12 @@ def as_json(value: Any) -> str:
 
 def told(error: BaseException) -> str:
     """An exception in a line, as a model reads it."""
-    text = str(error).strip().rstrip(".")
     name = type(error).__name__
+    try:
+        text = str(error).strip().rstrip(".")
+    except Exception:  # whoever wrote it has the words, and they broke too
+        text = "and its own message can't be read"
     return shortened(f"{name}: {text}" if text else name, _MAX_REASON)
-
-
-def pointer_of(name: str) -> str:
-    """The JSON pointer (RFC 6901) of a member of the whole."""
-    return f"/{name.replace('~', '~0').replace('/', '~1')}"
 
 
 def listed(problems: Mapping[str, str]) -> str:
@@ -81,6 +91,16 @@ def listed(problems: Mapping[str, str]) -> str:
 def shortened(text: str, limit: int) -> str:
     """A text of at most `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _taken(value: Any) -> Any:
+    """A generator's items, so long as it comes to an end."""
+    if not isinstance(value, Generator):
+        return value
+    items = list(islice(cast(Generator[Any], value), _MAX_ITEMS + 1))
+    if len(items) > _MAX_ITEMS:
+        raise ValueError(f"it is a generator that gives more than {_MAX_ITEMS:,} items")
+    return items
 
 
 def _json(value: Any) -> str:

@@ -16,6 +16,7 @@ from agentkit.errors import StoreError
 from agentkit.result import Resume
 from agentkit.stores.sqlite import SQLiteStore
 from agentkit.terminal.commands import COMMANDS, Leave, follow
+from agentkit.terminal.event_loop import EventLoop
 from agentkit.terminal.options import add_agent_options, agent_of, deps_of, settings_of
 from agentkit.terminal.reading import Reader
 from agentkit.terminal.session import Session, tell
@@ -35,15 +36,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer what is typed until the input ends."""
-    agent, deps = agent_of(arguments), deps_of(arguments)
+    with EventLoop() as loop:
+        session = _session(arguments, loop)
+        session.load()
+        return _chat(session)
+
+
+def _session(arguments: argparse.Namespace, loop: EventLoop) -> Session:
+    agent, deps = agent_of(arguments, loop), deps_of(arguments)
     console = Console()
     reader = Reader(
         console,
         history=user_state_path("agentkit", appauthor=False) / "chat_history",
         completions=tuple(COMMANDS),
     )
-    session = Session(
+    return Session(
         agent,
+        loop=loop,
         reader=reader,
         console=console,
         deps=deps,
@@ -51,8 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
         store=None if arguments.conversation is None else _store(),
         key=arguments.conversation or "",
     )
-    session.load()
-    return _chat(session)
 
 
 def _chat(session: Session) -> int:

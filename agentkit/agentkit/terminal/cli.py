@@ -48,8 +48,12 @@ COMMANDS: Mapping[str, Command] = {
         "agentkit_engine.server.command", "serve a model to agents elsewhere", "serve", "server"
     ),
     "tools": Command(
-        "agentkit.terminal.tools", "list the installed tool plugins", extra="terminal"
+        "agentkit.terminal.tools",
+        "list, show, check and call the installed tools",
+        extra="terminal",
+        nested=True,
     ),
+    "mcp": Command("agentkit.terminal.mcp", "serve tools over MCP", extra="mcp", nested=True),
     "schema": Command("agentkit.terminal.schemas", "try a JSON Schema out", nested=True),
 }
 

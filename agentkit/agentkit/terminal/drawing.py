@@ -21,7 +21,6 @@ from rich.text import Text
 
 from agentkit.backend import Cell, CellState, Draft, Row
 from agentkit.defining.tool import AnyTool
-from agentkit.defining.toolset import Plugin
 from agentkit.event import (
     AnswerDraft,
     Answered,
@@ -45,6 +44,7 @@ from agentkit.message import (
     ResultMessage,
     UserMessage,
 )
+from agentkit.pointer import pointer_of
 from agentkit.result import Pending, RunResult
 
 STYLES: Mapping[CellState, str] = {
@@ -226,35 +226,18 @@ def draw_event(event: Event) -> RenderableType | None:
             return None
 
 
-def draw_plugins(plugins: Sequence[Plugin]) -> RenderableType:
-    """The installed tool plugins, their tools, and what is wrong with those that are broken."""
-    if not plugins:
-        return Text("no tool plugin is installed")
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="bold cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_column(style="dim", overflow="fold")
-    for plugin in plugins:
-        if plugin.toolset is None:
-            table.add_row(plugin.name, Text("broken", style="red"), Text(str(plugin.error)))
-            continue
-        for number, tool in enumerate(plugin.toolset):
-            name = plugin.name if number == 0 else ""
-            table.add_row(name, Text(_signature(tool)), Text(tool.description))
-    return table
-
-
 def draw_tools(tools: Sequence[AnyTool]) -> RenderableType:
     """The tools of an agent; `?` marks what may be left out."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="bold cyan", overflow="fold")
     table.add_column(style="dim", overflow="fold")
     for tool in tools:
-        table.add_row(Text(_signature(tool)), Text(tool.description))
+        table.add_row(Text(signature(tool)), Text(tool.description))
     return table
 
 
-def _signature(tool: AnyTool) -> str:
+def signature(tool: AnyTool) -> str:
+    """A tool's name and parameters; `?` marks what may be left out."""
     required = tool.parameters.get("required", [])
     names = tool.parameters.get("properties", {})
     return f"{tool.name}({', '.join(n if n in required else f'{n}?' for n in names)})"
@@ -267,7 +250,7 @@ def _written(call: Call) -> Text:
 
 def _confidence_in(name: str, confidence: Mapping[str, float]) -> float | None:
     """That of the least certain value in an argument; None where nothing is known of it."""
-    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+    pointer = pointer_of(name)
     shares = [
         share
         for path, share in confidence.items()

@@ -14,13 +14,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import anyio
-
 from agentkit.errors import AgentKitError
 from agentkit.evaluation.cases import Case, read_cases
 from agentkit.evaluation.judging import Judgement
 from agentkit.evaluation.measuring import evaluate, planned
 from agentkit.evaluation.report import HEADINGS, Report, cells, title, why_not
+from agentkit.terminal.event_loop import EventLoop
 from agentkit.terminal.options import (
     add_agent_options,
     agent_of,
@@ -69,7 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure; 1 where too few runs are right, 130 where Ctrl-C ended it."""
     cases = read_cases(arguments.cases)  # what is wrong here is told before a model is loaded
     _check_folders(arguments)
-    agent = agent_of(arguments)
+    with EventLoop() as loop:
+        return _measure(arguments, cases, loop)
+
+
+def _measure(arguments: argparse.Namespace, cases: list[Case], loop: EventLoop) -> int:
+    agent = agent_of(arguments, loop)
     total = planned(cases, repeat=arguments.repeat, dry=arguments.dry)
     _check_total(arguments, cases, total)
     progress = _Progress(total)
@@ -85,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         on_judged=progress.judged,
     )
     try:
-        report = anyio.run(measure)
+        report = loop.run(measure)
     except KeyboardInterrupt:
         report = Report(tuple(progress.done), total)
     progress.end()

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from agentkit.agent import Agent
 from agentkit.backend import ModelSettings
-from agentkit.defining.toolset import load_toolsets
+from agentkit.defining.opening import open_tools
 from agentkit.errors import AgentKitError
+from agentkit.terminal.event_loop import EventLoop
 from agentkit.terminal.loading import FORM, load_agent, load_deps
 
 
@@ -31,7 +32,7 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tools",
         metavar="NAMES",
-        type=_names,
+        type=names,
         help="without AGENT: tool plugins to use, separated by commas (default: all)",
     )
     parser.add_argument(
@@ -48,8 +49,8 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def agent_of(arguments: argparse.Namespace) -> Agent[Any, Any]:
-    """The agent that a command line asks for.
+def agent_of(arguments: argparse.Namespace, loop: EventLoop) -> Agent[Any, Any]:
+    """The agent that a command line asks for; the plugins it uses stay open as long as `loop`.
 
     Raises:
         AgentKitError: there is none, or what is said of it does not go together.
@@ -60,7 +61,8 @@ def agent_of(arguments: argparse.Namespace) -> Agent[Any, Any]:
             raise AgentKitError(
                 f"--deps {arguments.deps!r} belongs to an agent; name one, as {FORM}"
             )
-        return Agent(tools=load_toolsets(arguments.tools), backend=backend or "embedded")
+        toolsets = loop.open(open_tools(arguments.tools))
+        return Agent(tools=toolsets, backend=backend or "embedded")
     if arguments.tools is not None:
         raise AgentKitError("AGENT has tools of its own; leave --tools out, or AGENT")
     agent = load_agent(arguments.agent)
@@ -77,7 +79,8 @@ def settings_of(arguments: argparse.Namespace) -> ModelSettings:
     return ModelSettings(steps=arguments.steps)
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
+    """Names with commas between them, as an option says them."""
     return [name for part in text.split(",") if (name := part.strip())]
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from typing import Any
 
 from agentkit.result import RunResult
+from agentkit.terminal.event_loop import EventLoop
 from agentkit.terminal.options import add_agent_options, agent_of, deps_of, settings_of
 
 
@@ -24,10 +26,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer the request; 1 where calls wait in the end, and there is no answer."""
-    agent, deps = agent_of(arguments), deps_of(arguments)
+    with EventLoop() as loop:
+        return _answer(arguments, loop)
+
+
+def _answer(arguments: argparse.Namespace, loop: EventLoop) -> int:
+    agent, deps = agent_of(arguments, loop), deps_of(arguments)
     settings = settings_of(arguments)
     if arguments.json:
-        result = agent.run_sync(arguments.request, deps=deps, settings=settings)
+        work = partial(agent.run, arguments.request, deps=deps, settings=settings)
+        result = loop.run(work)
         print(json.dumps(describe(result), ensure_ascii=False))
         return _status(result)
     from rich.console import Console
@@ -39,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     reader = Reader(console)
     session = Session(
         agent,
+        loop=loop,
         reader=reader,
         console=console,
         deps=deps,

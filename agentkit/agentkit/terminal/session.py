@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import anyio
 from rich.console import Console
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from agentkit.result import Resume, RunResult
 from agentkit.running.stream import EventStream
 from agentkit.stores.store import Store
 from agentkit.terminal.approving import ask_verdicts
+from agentkit.terminal.event_loop import EventLoop
 from agentkit.terminal.failures import is_own, told
 from agentkit.terminal.reading import Reader
 from agentkit.terminal.screen import Screen
@@ -37,6 +37,7 @@ class Session:
         self,
         agent: Agent[Any, Any],
         *,
+        loop: EventLoop,
         reader: Reader,
         console: Console,
         deps: Any = None,
@@ -47,10 +48,12 @@ class Session:
     ) -> None:
         """
         Args:
+            loop: where the agent runs, and what it uses is open.
             store, key: what keeps the history, and under which name; None keeps nothing.
             approves: whether the reader is asked about calls that wait.
         """
         self.agent = agent
+        self._loop = loop
         self.reader = reader
         self.console = console
         self.settings = settings
@@ -83,14 +86,14 @@ class Session:
     def load(self) -> None:
         """Go on with the history that is kept."""
         if self._store is not None:
-            self.history = anyio.run(self._store.load, self._key)
+            self.history = self._loop.run(self._store.load, self._key)
 
     def begin(self, history: History = ()) -> None:
         """Go on with another history; what is kept is replaced."""
         self.result = None
         self.history = history
         if self._store is not None:
-            anyio.run(self._store.delete, self._key)
+            self._loop.run(self._store.delete, self._key)
             self._keep(0)
 
     def change(self, **settings: Any) -> None:
@@ -124,9 +127,8 @@ class Session:
         )
         before = len(self.history)
         try:
-            # An event loop for each answer: asyncio turns Ctrl-C into an orderly end of the run.
             with self.reader.quiet():
-                result = anyio.run(watch, events, Screen(self.console))
+                result = self._loop.run(watch, events, Screen(self.console))
             self._confidence |= result.confidence
             return result
         finally:
@@ -136,7 +138,7 @@ class Session:
     def _keep(self, before: int) -> None:
         fresh = self.history[before:]
         if self._store is not None and fresh:
-            anyio.run(partial(self._store.append, self._key, fresh, at=before))
+            self._loop.run(partial(self._store.append, self._key, fresh, at=before))
 
 
 async def watch(events: EventStream[Any], screen: Screen) -> RunResult[Any]:

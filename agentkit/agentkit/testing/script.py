@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from agentkit.backend import Decision, ProposedCall
 from agentkit.message import History
+from agentkit.pointer import names_in, pointer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,7 @@ def patched(value: Any, values: Mapping[str, Any]) -> Any:
         LookupError: there is nothing at a pointer.
     """
     for pointer, new in values.items():
-        path = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
-        value = _with(value, path, new)
+        value = _with(value, names_in(pointer), new)
     return value
 
 
@@ -164,5 +164,5 @@ def _with(value: Any, path: Sequence[str], new: Any) -> Any:
 
 
 def _by_pointer(values: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    named = {f"/{key.replace('~', '~0').replace('/', '~1')}": arguments[key] for key in arguments}
+    named = {pointer_of(key): arguments[key] for key in arguments}
     return {**(values or {}), **named}

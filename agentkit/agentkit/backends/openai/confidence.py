@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentkit.backends.openai.reply import Token
+from agentkit.pointer import pointer_of
 
 _DECODER = json.JSONDecoder()
 
@@ -77,12 +78,12 @@ def _locate(text: str, start: int, pointer: str, places: dict[str, tuple[int, in
         places[pointer] = start + (opening == '"'), end
         return end
     for count in itertools.count():
-        name = str(count)
+        name: str | int = count
         if opening == "{":
             end = _end_of(text, place)
-            name = _value(text[place:end]).replace("~", "~0").replace("/", "~1")
+            name = _value(text[place:end])
             place = _skip(text, _skip(text, end) + 1)
-        place = _skip(text, _locate(text, place, f"{pointer}/{name}", places))
+        place = _skip(text, _locate(text, place, pointer + pointer_of(name), places))
         if text[place] in "}]":
             break
         place = _skip(text, place + 1)

@@ -1,0 +1,1 @@
+"""Which tools a model gets to see, where there are more than a prompt should hold."""
