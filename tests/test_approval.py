@@ -178,6 +178,16 @@ async def test_verdicts_on_other_calls_are_refused(ids: list[str]) -> None:
         await agent_of().run(Resume(dict.fromkeys(ids, Approve())), history=first.history)
 
 
+async def test_something_else_is_no_verdict() -> None:
+    said: Any = True
+    waiting = await paused(call("remove", path="a"))
+    with pytest.raises(RunError, match=r"True is no verdict on 'call_1'; give `Approve\(\)`"):
+        await agent_of().run(Resume({"call_1": said}), history=waiting.history)
+    with pytest.raises(RunError, match="True is no verdict on 'call_1'") as caught:
+        await agent_of(call("remove", path="a")).run("go", approve=lambda _, pending: said)
+    assert_well_formed(caught.value.history)
+
+
 async def test_nothing_can_be_resumed_where_nothing_waits() -> None:
     history: History = (await agent_of(answer("x")).run("go")).history
     with pytest.raises(RunError, match="the calls that wait are none"):

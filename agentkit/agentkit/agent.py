@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 import anyio
 import anyio.lowlevel
@@ -130,8 +130,8 @@ class Agent(Generic[Deps, Output]):
         """
         self.name, self.description = name, description
         offered = _several("tools", tools)
-        for item in offered:
-            if type(item) is Agent:
+        for item in cast(tuple[object, ...], offered):
+            if isinstance(item, Agent):
                 raise DefinitionError(f"{item!r} is no tool; give its `as_tool()`, or a `handoff`")
         handoffs = [item for item in offered if isinstance(item, Handoff)]
         listed = [item.tool if isinstance(item, Handoff) else item for item in offered]

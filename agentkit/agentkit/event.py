@@ -31,7 +31,7 @@ class DraftCanvas:
 
 @dataclass(frozen=True, slots=True)
 class AnswerDraft:
-    """The answer as it reads so far. A reader too slow for drafts misses some of them.
+    """The answer reads otherwise than before. A reader too slow for drafts misses some of them.
 
     value: the output it makes, always valid; the text where the agent answers in words.
     """

@@ -27,9 +27,9 @@ def value_at(pointer: str, whole: object) -> Any:
     value: Any = whole
     for name in names_in(pointer):
         if isinstance(value, dict):
-            value = cast(dict[str, Any], value)[name]
+            value = cast(Any, value)[name]
         elif isinstance(value, list) and name.isdecimal():
-            value = cast(list[Any], value)[int(name)]
+            value = cast(Any, value)[int(name)]
         else:
             raise LookupError(pointer)
     return value

@@ -107,6 +107,8 @@ def _turns(spans: Sequence[Span]) -> tuple[float, ...]:
     """How long each turn took, from the first that was done in it to the last."""
     found: dict[int, tuple[float, float]] = {}
     for span in spans:
+        if span.kind == "open":  # a model being loaded is no part of a turn
+            continue
         began, ended = found.get(span.turn, (span.started, 0.0))
         found[span.turn] = min(began, span.started), max(ended, span.started + span.seconds)
     return tuple(ended - began for began, ended in found.values())

@@ -130,7 +130,7 @@ def where(
     test: Callable[[RunContext[Any], ProposedCall], bool], text: str | None = None
 ) -> Condition:
     """Any test of the context and the call, as a condition."""
-    said = text or getattr(test, "__name__", "a test")
+    said: str = text or str(getattr(test, "__name__", "a test"))
     return Condition(lambda about: test(about.context, about.call), said)
 
 

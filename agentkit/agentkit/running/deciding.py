@@ -176,14 +176,17 @@ def _on_draft(state: State, ahead: Ahead | None) -> OnDraft | None:
     if listener is None and ahead is None:  # the backend need not draw what nobody looks at
         return None
     output = state.plan.output
+    told: str | None = None
 
     def hear(draft: Draft) -> None:
+        nonlocal told
         if ahead is not None:
             ahead.hear(draft)
         if listener is None:
             return
         listener.draft(DraftCanvas(turn, draft))
-        if draft.answer is not None and draft.step:
+        if draft.answer is not None and draft.step and draft.answer != told:
+            told = draft.answer
             value = draft.answer if output.schema is None else output.partial(draft.answer)
             if value is not None:
                 listener.draft(AnswerDraft(turn, draft.answer, value))

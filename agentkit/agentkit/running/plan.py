@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from agentkit.backend import Backend, ModelSettings, ToolSpec
 from agentkit.context import RunContext
@@ -29,6 +29,7 @@ Instructions: TypeAlias = str | Callable[[RunContext[Any]], str | Awaitable[str]
 InputGuard: TypeAlias = Callable[[RunContext[Any], str], Awaitable[None] | None]
 CallGuard: TypeAlias = Callable[[RunContext[Any], Call], Awaitable[None] | None]
 OutputGuard: TypeAlias = Callable[[RunContext[Any], Any], Any]
+_Test: TypeAlias = Callable[[object], bool]
 Approver: TypeAlias = Callable[[RunContext[Any], Pending], Awaitable[Verdict] | Verdict]
 
 
@@ -75,12 +76,14 @@ class Plan:
             DefinitionError: a part is not what it should be; says what to give.
         """
         for name, fits, mend in _PARTS:
-            part = getattr(self, name)
-            for one in cast(tuple[Any, ...], part) if isinstance(part, tuple) else (part,):
-                if not fits(one):
-                    raise DefinitionError(
-                        f"agent {self.name!r}: {name}={one!r} won't do; give {mend}"
-                    )
+            self._check(name, getattr(self, name), fits, mend)
+        for name, fits, mend in _LISTS:
+            for one in getattr(self, name):
+                self._check(name, one, fits, mend)
+
+    def _check(self, name: str, one: object, fits: _Test, mend: str) -> None:
+        if not fits(one):
+            raise DefinitionError(f"agent {self.name!r}: {name}={one!r} won't do; give {mend}")
 
     @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -118,29 +121,32 @@ def _store_fits(store: object) -> bool:
     return store is None or all(callable(getattr(store, name, None)) for name in ("load", "append"))
 
 
-# Name of a part -> whether one of it is what it should be, and what to give instead. Type checkers
-# say the same; most people meet the mistake first by running.
-_PARTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+# Name of a part -> whether it is what it should be, and what to give instead. Type checkers say the
+# same; most people meet the mistake first by running.
+_PARTS: tuple[tuple[str, _Test, str], ...] = (
     (
         "instructions",
         lambda one: isinstance(one, str) or callable(one),
         "text, or a function of the context",
     ),
-    (
-        "policies",
-        lambda one: isinstance(one, AskPolicy | EscalatePolicy | ApprovePolicy),
-        "`ask_when(...)`, `escalate_to(...)` or `approve_when(...)`",
-    ),
     ("stop", lambda one: isinstance(one, Stop), "a stop policy, such as `max_turns(8)`"),
     ("settings", lambda one: isinstance(one, ModelSettings), "`ModelSettings(...)`"),
-    ("hooks", lambda one: isinstance(one, Hooks), "an object of a subclass of `Hooks`"),
-    ("input_guards", callable, "a function of the context and the request"),
-    ("call_guards", callable, "a function of the context and the call"),
-    ("output_guards", callable, "a function of the context and the output"),
     ("store", _store_fits, "a store, such as `SQLiteStore(path)`"),
     (
         "telemetry",
         lambda one: one is None or callable(getattr(one, "run", None)),
         "`Telemetry()` of agentkit.observing.telemetry",
     ),
+)
+# The same of parts that are several: each of them.
+_LISTS: tuple[tuple[str, _Test, str], ...] = (
+    (
+        "policies",
+        lambda one: isinstance(one, AskPolicy | EscalatePolicy | ApprovePolicy),
+        "`ask_when(...)`, `escalate_to(...)` or `approve_when(...)`",
+    ),
+    ("hooks", lambda one: isinstance(one, Hooks), "an object of a subclass of `Hooks`"),
+    ("input_guards", callable, "a function of the context and the request"),
+    ("call_guards", callable, "a function of the context and the call"),
+    ("output_guards", callable, "a function of the context and the output"),
 )
