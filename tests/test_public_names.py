@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
 import re
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,22 +14,24 @@ import pytest
 import agentkit
 import agentkit.errors
 import agentkit.testing
+import agentkit_engine
 import agentkit_engine.errors
 
 
-def public_names(module: ModuleType) -> set[str]:
-    return {
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_")
-        and name != "annotations"
-        and not (isinstance(value, ModuleType) and value.__name__ == f"{module.__name__}.{name}")
-    }
+def imported_for_type_checkers(module: ModuleType) -> set[str]:
+    """The names that a type checker sees imported."""
+    assert module.__file__ is not None
+    tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+    checked = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for block in checked for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name for node in imports for alias in node.names} - {"Any"}
 
 
-def test_all_is_sorted_and_equals_the_public_names() -> None:
-    assert sorted(agentkit.__all__) == agentkit.__all__
-    assert {*agentkit.__all__} == public_names(agentkit) | {"__version__"}
+@pytest.mark.parametrize("module", [agentkit, agentkit_engine])
+def test_what_is_promised_is_what_type_checkers_see(module: ModuleType) -> None:
+    promised = {*module.__all__} - {"__version__"}
+    assert sorted(module.__all__) == module.__all__
+    assert promised == imported_for_type_checkers(module) == {*module._HOME_OF}
 
 
 @pytest.mark.parametrize("module", [agentkit, agentkit.errors, agentkit.testing])
@@ -60,6 +65,9 @@ def test_the_version_is_the_distributions_or_says_that_it_is_unknown() -> None:
         getattr(agentkit, "nothing")  # noqa: B009  the attribute does not exist, as types know
 
 
-def test_the_decorator_wins_over_the_module_of_its_name() -> None:
-    importlib.import_module("agentkit.defining.tool")
-    assert callable(agentkit.tool)
+def test_a_name_is_loaded_when_it_is_asked_for() -> None:
+    program = (
+        "import sys, agentkit; assert 'agentkit.agent' not in sys.modules; agentkit.Agent; "
+        "assert 'agentkit.agent' in sys.modules and 'agentkit.stores.sqlite' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
