@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agentkit import BackendError, Plugin, PluginError
+from agentkit import BackendError, InstalledPlugin
 from agentkit.terminal import commands, failures, tools
 from agentkit.terminal.cli import COMMANDS, main
 from agentkit.terminal.drawing import NOISE
@@ -253,7 +253,7 @@ def test_an_error_of_the_agent_s_own_code_is_told_with_its_line(
 
 
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> list[Plugin]:
+    def fail() -> list[InstalledPlugin]:
         raise ZeroDivisionError
 
     monkeypatch.setattr(tools, "discover", fail)
@@ -307,7 +307,8 @@ def test_an_error_in_the_middle_of_a_run_comes_after_what_was_done(
         ["run"],
         ["run", "Hi", "--steps", "0"],
         ["run", "Hi", "--steps", "many"],
-        ["tools", "--json"],
+        ["tools", "fly"],
+        ["tools", "show"],
         ["new"],
         ["chat", "one:agent", "two:agent"],
     ],
@@ -319,25 +320,7 @@ def test_wrong_usage_is_status_2(argv: list[str], capsys: pytest.CaptureFixture[
     assert "usage: agentkit" in capsys.readouterr().err
 
 
-# tools and version
-
-
-def test_tools_lists_the_plugins(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tools"]) == 0
-    out = capsys.readouterr().out
-    for shown in ("calculator(expression)", "current_time(timezone?)", "todo_list()", "Work out"):
-        assert shown in out
-
-
-def test_tools_reports_a_broken_plugin(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = Plugin("weather", None, PluginError("weather can't be loaded: no barometer"))
-    monkeypatch.setattr(tools, "discover", lambda: [broken])
-    assert main(["tools"]) == 1
-    out = capsys.readouterr().out
-    assert "weather" in out
-    assert "no barometer" in out
+# version
 
 
 def test_the_version_is_the_distribution_s(capsys: pytest.CaptureFixture[str]) -> None:

@@ -283,6 +283,14 @@ async def test_the_drafts_of_an_answer_are_outputs_at_any_time() -> None:
     assert values == drafts  # what is none, which no backend with a guarantee writes, is not told
 
 
+async def test_a_draft_that_reads_as_the_one_before_is_not_told_again() -> None:
+    turn = drafted(answer("no"), answer("n"), answer("n"), answer("no"), answer("n"))
+    agent = Agent(backend=ScriptedBackend([turn]))
+    async with agent.stream("go") as events:
+        seen = [event.text async for event in events if isinstance(event, AnswerDraft)]
+    assert seen == ["n", "no", "n", "no"]
+
+
 # --- on_event
 
 

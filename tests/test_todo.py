@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from agentkit import PluginError, Tool
-from agentkit_tools.todo import MAX_SHOWN, PATH_VARIABLE, TodoList, default_path, toolset
+from agentkit_tools.todo import (
+    MAX_SHOWN,
+    PATH_VARIABLE,
+    TodoConfig,
+    TodoList,
+    default_path,
+    plugin,
+    toolset,
+)
 
 
 @pytest.fixture
@@ -147,3 +155,13 @@ def test_the_schema_bounds_what_a_model_may_fill(tools: dict[str, Tool[..., str]
     assert (text["minLength"], text["maxLength"]) == (1, 200)
     assert number["minimum"] == 1
     assert tools["todo_list"].parameters["properties"] == {}
+
+
+async def test_the_plugin_has_a_path_of_its_own_and_checks_itself(tmp_path: Path) -> None:
+    assert plugin.check is not None
+    mine = toolset(TodoConfig(path=tmp_path / "mine.sqlite3"))
+    await plugin.check(mine)
+    assert mine.tools[0](text="one") == "Added 1: one"
+    assert [item.text for item in TodoList(tmp_path / "mine.sqlite3").open_items()] == ["one"]
+    with pytest.raises(PluginError):
+        await plugin.check(toolset(TodoConfig(path=tmp_path)))

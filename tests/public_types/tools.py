@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, assert_type
 
-from agentkit import Tool, tool
+from agentkit import Selection, Tool, Toolset, argument, best_tools, tool
 from agentkit.context import RunContext
 from agentkit.defining.output import OutputType, output_type
 
@@ -70,3 +71,23 @@ def an_output_is_read_as_what_was_declared() -> None:
     either: OutputType[Booking | Refusal] = output_type([Booking, Refusal])
     other: OutputType[Booking] = output_type(Refusal)  # type: ignore[arg-type]
     del chosen, either, other
+
+
+def what_is_made_of_toolsets_is_a_toolset() -> None:
+    files = Toolset("files", [add, look_up])
+    made = files.filtered("a*", lambda one: one.pure).renamed({"add": "plus"}).renamed(str.lower)
+    assert_type(made + files.prefixed("fs_"), Toolset)
+    assert_type(files.needing_approval("add", when=argument("a") > 3).timed(None), Toolset)
+    assert_type(files.cached(ttl=60).limited(5, seconds=1, per="tool", full="refuse"), Toolset)
+    files.limited(5, per="agent")  # type: ignore[arg-type]
+    files + add  # type: ignore[operator]
+    assert_type(add.changed(name="plus")(1), float)
+    add.changed(nmae="plus")  # type: ignore[call-arg]
+
+
+async def tools_are_chosen_by_words_and_vectors() -> None:
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        return [[float(len(text))] for text in texts]
+
+    assert_type(best_tools(3, always=["add"], embed=embed), Selection)
+    best_tools(embed=len)  # type: ignore[arg-type]

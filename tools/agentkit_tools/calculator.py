@@ -1,9 +1,9 @@
 """A calculator: one tool, exact where arithmetic can be exact.
 
 Knows how people write sums ("15% of 80", "12 times 7", "1,250 x 3"), and evaluates them over
-fractions, so that 0.1 + 0.2 is 0.3. It never evaluates code: the expression is parsed, and only
-the handful of node kinds named in `_evaluate` mean anything. Every number is bounded, so no
-expression can hold the processor or the memory.
+fractions, so that 0.1 + 0.2 is 0.3. It never evaluates code: simpleeval walks the parsed
+expression, and is left only those kinds of node that arithmetic has. Every number is bounded, so
+no expression can hold the processor or the memory.
 """
 
 import ast
@@ -14,7 +14,11 @@ from decimal import Context
 from fractions import Fraction
 from typing import Any
 
-from agentkit import Toolset, tool
+import simpleeval as untyped  # type: ignore[import-untyped]
+
+from agentkit import Plugin, Toolset, tool
+
+simpleeval: Any = untyped
 
 Number = Fraction | float
 """Exact while it is cheap to be (`Fraction`), rounded from then on (`float`)."""
@@ -99,7 +103,7 @@ def _round(value: Number, digits: Number = Fraction(0)) -> Number:
     return magnitude if value >= 0 else -magnitude
 
 
-_OPERATORS: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
+_BINARY: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
@@ -107,6 +111,10 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
     ast.FloorDiv: lambda a, b: a // b,
     ast.Mod: lambda a, b: a % b,
     ast.Pow: _power,
+}
+_UNARY: Mapping[type[ast.unaryop], Callable[[Number], Number]] = {
+    ast.USub: lambda a: -a,
+    ast.UAdd: lambda a: a,
 }
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "sqrt": _sqrt,
@@ -116,6 +124,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "max": max,
 }
 _CONSTANTS: Mapping[str, Number] = {"pi": math.pi, "e": math.e}
+# All else that simpleeval knows is taken from it: texts, comparisons, attributes, items, ...
+_NODES = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Name)
 
 
 def _bounded(value: Number) -> Number:
@@ -132,29 +142,46 @@ def _bounded(value: Number) -> Number:
     return value
 
 
-def _evaluate(node: ast.expr) -> Number:
-    """The value of a parsed expression. What is not named here is refused."""
-    match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            # The shortest decimal that gives this float is what was typed: 0.1 is a tenth.
-            return _bounded(Fraction(repr(value)) if math.isfinite(value) else value)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand)
-        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _evaluate(operand)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _bounded(_OPERATORS[type(op)](_evaluate(left), _evaluate(right)))
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
-            try:
-                return _bounded(_FUNCTIONS[name](*map(_evaluate, arguments)))
-            except TypeError:
-                raise ValueError(f"{name} cannot take {len(arguments)} numbers") from None
-        case ast.Name(id=name) if name in _CONSTANTS:
-            return _CONSTANTS[name]
-        case ast.Name(id=name) | ast.Call(func=ast.Name(id=name)):
-            raise ValueError(f"{name!r} is not a number or a known function")
-        case _:
-            raise ValueError(f"{ast.unparse(node)!r} is not arithmetic")
+def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Number]:
+    """A function of the calculator's, whose result is bounded."""
+
+    def call(*numbers: Number) -> Number:
+        try:
+            return _bounded(function(*numbers))
+        except TypeError:
+            raise ValueError(f"{name} cannot take {len(numbers)} numbers") from None
+
+    return call
+
+
+def _number(node: ast.Constant) -> Number:
+    value = node.value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise simpleeval.FeatureNotAvailable
+    # The shortest decimal that gives this float is what was typed: 0.1 is a tenth.
+    return _bounded(Fraction(repr(value)) if math.isfinite(value) else value)
+
+
+def _evaluate(text: str) -> Number:
+    """The value of an expression that the parser knows."""
+    operators: dict[type[ast.AST], Callable[..., Number]] = {
+        **{kind: _guarded(kind.__name__, work) for kind, work in _BINARY.items()},
+        **{kind: _guarded(kind.__name__, work) for kind, work in _UNARY.items()},
+    }
+    functions = {name: _guarded(name, work) for name, work in _FUNCTIONS.items()}
+    walker = simpleeval.SimpleEval(operators, functions, dict(_CONSTANTS))
+    walker.nodes = {kind: walker.nodes[kind] for kind in _NODES} | {ast.Constant: _number}
+    try:
+        value = walker.eval(text, ast.parse(text, mode="eval").body)
+    except simpleeval.NameNotDefined as error:
+        raise ValueError(f"{error.name!r} is not a number or a known function") from None
+    except simpleeval.FunctionNotDefined as error:
+        raise ValueError(f"{error.func_name!r} is not a number or a known function") from None
+    except simpleeval.InvalidExpression:
+        raise ValueError(f"{text!r} is not arithmetic") from None
+    if not isinstance(value, Fraction | float):  # the name of a function, on its own
+        raise ValueError(f"{text!r} is not arithmetic")
+    return value
 
 
 def _write(value: Number) -> str:
@@ -183,7 +210,7 @@ def calculate(expression: str) -> str:
     if not text:
         raise ValueError("the expression is empty")
     try:
-        return _write(_evaluate(ast.parse(text, mode="eval").body))
+        return _write(_evaluate(text))
     except (SyntaxError, RecursionError, MemoryError):  # the last two: nested past the parser
         raise ValueError(f"cannot read the expression {expression!r}") from None
     except ZeroDivisionError:
@@ -203,3 +230,4 @@ def calculator(expression: str) -> str:
 
 
 toolset = Toolset("calculator", [calculator])
+plugin = Plugin("calculator", description="Works out arithmetic.", open=lambda: toolset)

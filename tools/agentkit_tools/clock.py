@@ -9,7 +9,7 @@ from datetime import date, datetime
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from agentkit import Toolset, tool
+from agentkit import Plugin, Toolset, tool
 
 # Large cities that are no zone of their own.
 _CITIES = {
@@ -87,3 +87,9 @@ def days_between(start: date, end: date) -> str:
 
 
 toolset = Toolset("clock", [current_time, days_between])
+plugin = Plugin(
+    "clock",
+    description="Tells the time anywhere, and the days between dates.",
+    open=lambda: toolset,
+    permissions=("reads the clock of this machine",),
+)

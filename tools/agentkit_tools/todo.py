@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+import anyio.to_thread
+from pydantic import BaseModel, ConfigDict, Field
 
-from agentkit import PluginError, Tool, Toolset, tool
+from agentkit import Plugin, PluginError, Tool, Toolset, tool
 
 PATH_VARIABLE = "AGENTKIT_TODO_PATH"
 """Environment variable that names the file; without it, the user's data folder holds it."""
@@ -32,6 +33,15 @@ CREATE TABLE IF NOT EXISTS items (
     done    TEXT
 )
 """
+
+
+class TodoConfig(BaseModel):
+    """Where the list is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    path: Path | None = None
+    """The file, made when it is first used; None for the one at `default_path()`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +180,21 @@ class TodoList:
         return connection
 
 
-def toolset() -> Toolset:
-    """The plugin: the tools of the list at `default_path()`."""
-    return Toolset("todo", TodoList(default_path()).tools())
+def toolset(config: TodoConfig = TodoConfig()) -> Toolset:  # noqa: B008 (it is frozen)
+    """The tools of one list."""
+    return Toolset("todo", TodoList(config.path or default_path()).tools())
+
+
+async def _check(tools: Toolset) -> None:
+    show = next(made for made in tools if made.name == "todo_list")
+    await anyio.to_thread.run_sync(show.function)
+
+
+plugin = Plugin(
+    "todo",
+    description="Keeps a to-do list in a SQLite file.",
+    config=TodoConfig,
+    open=toolset,
+    permissions=("reads and writes the file at `path`, and no other",),
+    check=_check,
+)

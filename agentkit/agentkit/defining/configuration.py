@@ -156,8 +156,7 @@ def _strangers(config: type[BaseModel], tree: Tree) -> dict[str, str]:
     """What is given for settings that don't exist -> why that won't do."""
     if config.model_config.get("extra") == "allow":
         return {}
-    fields = config.model_fields
-    known = [*fields, *(one.alias for one in fields.values() if one.alias)]
+    known = list(config.model_fields)
     return {
         name: f"{name} (from {origin_at(tree, [name])}): there is no such setting; "
         f"{_alternative(name, known)}"

@@ -33,7 +33,8 @@ class _Environment(EnvSettingsSource):
         try:
             return super().decode_complex_value(field_name, field, value)
         except ValueError:
-            if isinstance(value, str) and _is_listed(field.annotation if field else None):
+            # within a dictionary there is no field
+            if isinstance(value, str) and _is_listed(getattr(field, "annotation", None)):
                 return [part.strip() for part in value.split(",")]
             return value
 

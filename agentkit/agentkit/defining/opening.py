@@ -46,15 +46,11 @@ async def open_tools(
     """
     async with AsyncExitStack() as stack:
         toolsets: list[Toolset] = []
-        for plugin in _asked(plugins, config or {}):
-            opened = OpenPlugin(plugin, (config or {}).get(plugin.name))
-            if plugins is not None:
+        for opened in _asked(plugins, config or {}):
+            try:
                 toolsets.append(await stack.enter_async_context(opened))
-            elif not opened.configuration.is_missing:
-                try:
-                    toolsets.append(await stack.enter_async_context(opened))
-                except PluginError as error:
-                    _log.warning("%s", error)
+            except PluginError as error:
+                _tell(error, asked=plugins is not None)
         yield toolsets
 
 
@@ -67,15 +63,11 @@ def load_toolsets(
         PluginError: as there; also where one asked for has to be closed.
     """
     toolsets: list[Toolset] = []
-    for plugin in _asked(plugins, config or {}):
-        opened = OpenPlugin(plugin, (config or {}).get(plugin.name))
-        if plugins is not None:
+    for opened in _asked(plugins, config or {}):
+        try:
             toolsets.append(opened.load())
-        elif not opened.configuration.is_missing:
-            try:
-                toolsets.append(opened.load())
-            except PluginError as error:
-                _log.warning("%s", error)
+        except PluginError as error:
+            _tell(error, asked=plugins is not None)
     return toolsets
 
 
@@ -195,23 +187,34 @@ class OpenPlugin:
         return error if self.configuration.hide(said) == said else None
 
 
-def _asked(plugins: Sequence[str | Plugin[Any]] | None, config: Configs) -> list[Plugin[Any]]:
-    """The plugins to open, in order."""
-    if plugins is not None:
-        asked = [find_plugin(one) if isinstance(one, str) else one for one in plugins]
-        if strangers := config.keys() - {one.name for one in asked}:
-            raise PluginError(
-                f"config is for {sorted(strangers)[0]!r}, which is not opened; "
-                f"opened: {', '.join(repr(one.name) for one in asked) or 'none'}"
-            )
-        return asked
-    asked: list[Plugin[Any]] = []
+def _asked(plugins: Sequence[str | Plugin[Any]] | None, config: Configs) -> list[OpenPlugin]:
+    """The plugins to open, in order; none of them is open so far."""
+    named = [find_plugin(one) if isinstance(one, str) else one for one in plugins or ()]
+    if plugins is None:
+        named = _implied()
+    if strangers := sorted(config.keys() - {one.name for one in named}):
+        opened = ", ".join(repr(one.name) for one in named) or "none"
+        raise PluginError(f"config is for {strangers[0]!r}, which is not opened; opened: {opened}")
+    asked = [OpenPlugin(one, config.get(one.name)) for one in named]
+    return [one for one in asked if plugins is not None or not one.configuration.is_missing]
+
+
+def _implied() -> list[Plugin[Any]]:
+    """What is opened where nothing is named; what can't be loaded is told."""
+    plugins: list[Plugin[Any]] = []
     for found in discover():
         if found.error is not None:
-            _log.warning("%s", found.error)
+            _tell(found.error, asked=False)
         elif found.plugin is not None and not found.plugin.explicit:
-            asked.append(found.plugin)
-    return asked
+            plugins.append(found.plugin)
+    return plugins
+
+
+def _tell(error: PluginError, *, asked: bool) -> None:
+    """Raise what is wrong with a plugin that was asked for; of others, only say it."""
+    if asked:
+        raise error
+    _log.warning("%s", error)
 
 
 def _is_only(failure: BaseException, error: BaseException) -> bool:

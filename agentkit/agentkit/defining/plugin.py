@@ -200,16 +200,21 @@ def _load(name: str, entries: Sequence[EntryPoint]) -> Plugin[Any]:
 
 def _plugin_of(name: str, loaded: object) -> Plugin[Any]:
     if isinstance(loaded, Plugin):
-        plugin = cast("Plugin[Any]", loaded)
+        plugin = cast("Plugin[BaseModel | None]", loaded)
         if plugin.name != name:
             raise DefinitionError(
                 f"the entry point {name!r} names a plugin {plugin.name!r}; give both one name"
             )
         return plugin
-    if callable(loaded) and not isinstance(loaded, Tool):
+    if _makes_one(loaded):
         return Plugin(name, open=cast("Callable[[], Opened]", loaded))
-    toolset = toolset_of(name, cast(object, loaded))
+    toolset = toolset_of(name, loaded)
     return Plugin(name, open=lambda: toolset)
+
+
+def _makes_one(loaded: object) -> bool:
+    """Whether it is to be called for what it returns; a tool can be called, too."""
+    return callable(loaded) and not isinstance(loaded, Tool)
 
 
 def _check_parts(plugin: Plugin[Any]) -> None:
@@ -221,6 +226,11 @@ def _check_parts(plugin: Plugin[Any]) -> None:
     config = cast(object, plugin.config)
     if config is not None and not (isinstance(config, type) and issubclass(config, BaseModel)):
         raise DefinitionError(f"{said}: config={config!r} is no class of pydantic's BaseModel")
+    for name, field in config.model_fields.items() if config is not None else ():
+        if field.alias is not None or field.validation_alias is not None:
+            raise DefinitionError(
+                f"{said}: setting {name!r} has an alias; settings go by the names of their fields"
+            )
     if not callable(plugin.open):
         raise DefinitionError(f"{said}: open={plugin.open!r} can't be called; give a function")
     if isinstance(cast(object, plugin.permissions), str):

@@ -138,6 +138,7 @@ class JsonSchema:
             from jsonschema import Draft202012Validator
             from jsonschema.exceptions import SchemaError
             from jsonschema.validators import validator_for
+            from referencing import Registry
         except ImportError as error:
             raise DefinitionError(
                 f"{where}: a plain JSON Schema needs the package 'jsonschema'; install it, or the "
@@ -152,7 +153,11 @@ class JsonSchema:
             raise DefinitionError(
                 f"{where}: no JSON Schema: at {place!r}: {error.message}; mend that keyword"
             ) from error
-        self._errors = draft(self.schema, format_checker=draft.FORMAT_CHECKER).iter_errors
+        # jsonschema's own registry would fetch what a schema refers to, from wherever that says
+        nothing: Registry[Any] = Registry()
+        self._errors = draft(
+            self.schema, registry=nothing, format_checker=draft.FORMAT_CHECKER
+        ).iter_errors
 
     def read(self, text: str | bytes) -> Any:
         """The value that JSON text holds.

@@ -47,9 +47,10 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
         case str():
             return change(value)
         case list():
-            return [mapped(one, change) for one in cast("list[Any]", value)]
+            return [mapped(one, change) for one in cast("Sequence[Any]", value)]
         case dict():
-            return {key: mapped(one, change) for key, one in cast("dict[str, Any]", value).items()}
+            members = cast("Mapping[str, Any]", value)
+            return {key: mapped(one, change) for key, one in members.items()}
         case _:
             return value
 

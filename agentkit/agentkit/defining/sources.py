@@ -7,9 +7,9 @@ what values are valid, or what a setting is for.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -47,11 +47,10 @@ def gather(plugin: str, config: type[BaseModel], given: Mapping[str, Any]) -> Tr
 
     tree: Tree = {}
     for path, table in _tables(plugin):
-        origin = f"{path} [tools.{plugin}]"
-        _overlay(tree, table, lambda _, origin=origin: origin)
+        _overlay(tree, table, f"{path} [tools.{plugin}]")
     found = read_environment(config, variable(plugin))
-    _overlay(tree, found, lambda path: _variable_set(plugin, path))
-    _overlay(tree, given, lambda _: CODE)
+    _overlay(tree, found, partial(_variable_set, plugin))
+    _overlay(tree, given, CODE)
     return tree
 
 
@@ -90,7 +89,7 @@ def _origins(node: Given | Tree) -> Iterator[str]:
 def _overlay(
     below: Tree,
     above: Mapping[str, Any],
-    origin: Callable[[Sequence[str]], str],
+    origin: str | Callable[[Sequence[str]], str],
     path: tuple[str, ...] = (),
 ) -> None:
     for key, value in above.items():
@@ -101,7 +100,7 @@ def _overlay(
                 inner = below[key] = {}
             _overlay(inner, cast("Mapping[str, Any]", value), origin, here)
         else:
-            below[key] = Given(value, origin(here))
+            below[key] = Given(value, origin if isinstance(origin, str) else origin(here))
 
 
 def _variable_set(plugin: str, path: Sequence[str]) -> str:
@@ -113,6 +112,8 @@ def _variable_set(plugin: str, path: Sequence[str]) -> str:
 
 def _tables(plugin: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """A plugin's tables in the files there are, the weakest first."""
+    import tomllib  # not for those who configure nothing
+
     for path in _files():
         try:
             tools: object = tomllib.loads(path.read_text("utf-8")).get("tools", {})

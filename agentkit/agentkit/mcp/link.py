@@ -18,13 +18,14 @@ from typing import Any, TypeVar, cast
 import anyio
 import anyio.lowlevel
 import mcp_types as types
+from anyio.abc import TaskStatus
 from mcp import MCPError
 from mcp.client import Client, IncomingMessage
 from mcp.client.subscriptions import SubscriptionLost
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 import agentkit
-from agentkit.mcp.endpoint import Endpoint, Streams
+from agentkit.mcp.endpoint import Endpoint, Streams, Url
 from agentkit.running.groups import owned_group
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ class Link:
                 if not last and _forgotten(error):  # it was never looked at, so it may be repeated
                     self._lose(client)
                     continue
-                if error.code != types.CONNECTION_CLOSED:
+                if not self._is_lost(client, error):
                     raise ServerError(error.message) from error
                 self._lose(client)
                 raise ConnectionError(
@@ -138,7 +139,7 @@ class Link:
         await self._connected()
 
     async def _connected(self) -> Client:
-        while self._client is None:
+        while (client := self._client) is None:
             if self._closed:
                 raise ConnectionError(
                     f"{self} was left: use its tools within the block of "
@@ -152,21 +153,21 @@ class Link:
                 )
             self._wanted.set()
             await self._tried.wait()
-            if self._client is None and self._failure is not None:
+            if self._failure is not None:  # None where a session was opened
                 raise ConnectionError(
                     f"{self} can't be reached: {self._failure}"
                 ) from self._failure
-        return self._client
+        return client
 
     async def _session(self) -> None:
         """One session, from its opening until it is lost."""
         self._open = self._lost = self._changed = False
         with anyio.CancelScope(deadline=anyio.current_time() + self._connect_timeout) as scope:
             async with self._client_of() as client, owned_group() as group:
+                if _announces(client):  # before its tools are read: no change is missed
+                    await group.start(self._listen, client)
                 await self._opened(client)
                 scope.deadline = math.inf
-                if _announces(client):
-                    group.start_soon(self._listen, client)
                 self._client, self._failure, self._open = client, None, True
                 self._tried.set()
                 await self._watch(client)
@@ -215,6 +216,13 @@ class Link:
                 await _set_level(client, self._log_level)
             yield client
 
+    def _is_lost(self, client: Client, error: MCPError) -> bool:
+        """Whether an error says that the session is over; servers use its code for other things."""
+        if error.code != types.CONNECTION_CLOSED:
+            return False
+        ended = client is not self._client or error.message == "Connection closed"
+        return ended or isinstance(self._endpoint, Url)  # where a new session costs nothing
+
     def _lose(self, client: Client | None = None) -> None:
         """The session is over: of `client`, or the one that is open."""
         if client is None or client is self._client:
@@ -223,17 +231,25 @@ class Link:
             self._client, self._lost = None, True
             self._stirred.set()
 
-    async def _listen(self, client: Client) -> None:
+    async def _listen(self, client: Client, *, task_status: TaskStatus[None]) -> None:
         """Hear of changes, from servers that tell only those who ask."""
+        first = True
         while True:
             try:
                 async with client.listen(tools_list_changed=True) as events:
+                    if first:
+                        task_status.started()
+                    else:
+                        self._change()  # what was told meanwhile was not heard
+                    first = False
                     async for _ in events:
                         self._change()
             except (MCPError, SubscriptionLost, TimeoutError) as error:
                 _log.debug("listening to %s ended: %s", self, error)
+            if first:  # it can't be listened to; its tools are those of now
+                task_status.started()
+                return
             await anyio.sleep(_LISTEN_AGAIN)
-            self._change()  # what was told meanwhile was not heard
 
     async def _heard(self, message: IncomingMessage) -> None:
         if isinstance(message, types.ToolListChangedNotification):

@@ -7,7 +7,7 @@ servers, tools or models.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, cast
@@ -154,7 +154,7 @@ def _nodes(node: Any, pointer: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 escaped = key.replace("~", "~0").replace("/", "~1")
                 yield from _nodes(value, f"{pointer}/{escaped}")
     elif isinstance(node, list):
-        for number, value in enumerate(cast(list[Any], node)):
+        for number, value in enumerate(cast(Sequence[Any], node)):
             yield from _nodes(value, f"{pointer}/{number}")
 
 

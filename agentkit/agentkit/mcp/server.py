@@ -10,10 +10,10 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import anyio
 import uvicorn
@@ -30,9 +30,11 @@ from agentkit.defining.tool import AnyTool
 from agentkit.defining.toolset import Toolset
 from agentkit.errors import AgentKitError
 from agentkit.mcp.answering import Answers
+from agentkit.running.threads import in_thread
 
 PATH = "/mcp"
 _PARTING = 5  # seconds that what is under way is given when the server is told to end
+_CHUNK = 1 << 16  # bytes
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -88,10 +90,42 @@ async def serve(
 
 
 async def _over_stdio(server: Server[Any]) -> None:
-    # The SDK moves the descriptors away; Python's own buffer would be written out after that.
-    async with stdio_server() as (reading, writing):
-        with redirect_stdout(sys.stderr):
-            await server.run(reading, writing, server.create_initialization_options())
+    with _own_input() as lines:
+        async with stdio_server(stdin=cast(Any, lines)) as (reading, writing):
+            # The SDK moves the descriptor away; Python's buffer would be written out after that.
+            with redirect_stdout(sys.stderr):
+                await server.run(reading, writing, server.create_initialization_options())
+
+
+@contextmanager
+def _own_input() -> Generator[_Lines]:
+    """Standard input for the protocol alone; what tools and their processes read is empty."""
+    wire, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    try:
+        yield _Lines(wire)
+    finally:
+        os.dup2(wire, 0)  # `wire` stays open: a thread may still wait on it
+
+
+class _Lines:
+    """The lines of a descriptor. Waiting for one can be cancelled, by Ctrl-C say."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._rest = descriptor, b""
+
+    def __aiter__(self) -> _Lines:
+        return self
+
+    async def __anext__(self) -> str:
+        while b"\n" not in self._rest:
+            read = await in_thread(os.read, self._descriptor, _CHUNK)
+            if not read:
+                raise StopAsyncIteration
+            self._rest += read
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode(errors="replace")
 
 
 async def _over_http(server: Server[Any], at: Http) -> None:
@@ -174,6 +208,8 @@ class _Bearing:
 
 
 def _bound(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:  # which would be taken modulo 65536
+        raise AgentKitError(f"can't listen at {host}:{port}: a port is at most 65535")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind)

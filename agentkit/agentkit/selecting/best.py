@@ -1,7 +1,8 @@
 """`best_tools`: the tools that fit a request best, by words, and by meaning where it is told how.
 
-The two rankings are mixed by the places of a tool in them (reciprocal rank fusion, Cormack, Clarke
-and Buettcher 2009), so neither needs a scale. Knows tools and vectors; must not know who embeds.
+The two scores are each brought to 0..1 and added up (Bruch, Gai and Ingber, "An Analysis of Fusion
+Functions for Hybrid Retrieval", 2023): a mixture of ranks would not see that of many tools with a
+word in common one has a rare one. Knows tools and vectors; must not know who embeds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ Vectors: TypeAlias = Sequence[Sequence[float]]
 Embed: TypeAlias = Callable[[Sequence[str]], Vectors | Awaitable[Vectors]]
 """Texts -> a vector each. A plain function runs in a thread."""
 
-_FUSION = 60.0  # the constant of the paper: how little the first places differ
 _log = logging.getLogger("agentkit")
 
 
@@ -96,19 +96,14 @@ class _Index:
     meaning: _Meaning | None
 
     async def choose(self, request: str) -> Collection[str]:
-        rankings = [self.words.ranked(request)]
+        scores = _scaled(self.words.scores(request))
         if self.meaning is not None:
-            rankings.append(await self.meaning.ranked(request))
-        chosen = [place for place in self._fused(rankings) if place not in self.shown]
+            meant = _scaled(await self.meaning.scores(request))
+            scores = [one + other for one, other in zip(scores, meant, strict=True)]
+        # those of one score as they were given to the agent
+        best = sorted(range(len(scores)), key=lambda place: -scores[place])
+        chosen = [place for place in best if place not in self.shown]
         return [self.names[place] for place in (*self.shown, *chosen[: self.most])]
-
-    def _fused(self, rankings: Sequence[Sequence[int]]) -> list[int]:
-        """All tools, the best first; those of one score as they were given to the agent."""
-        scores = [0.0] * len(self.names)
-        for ranking in rankings:
-            for rank, place in enumerate(ranking, 1):
-                scores[place] += 1 / (_FUSION + rank)
-        return sorted(range(len(scores)), key=lambda place: -scores[place])
 
 
 class _Meaning:
@@ -119,16 +114,15 @@ class _Meaning:
         self._texts = [f"{tool.name}: {tool.description}" for tool in tools]
         self._tools: Cache[Vectors] = Cache(most=1)  # asked again by the next run where it failed
 
-    async def ranked(self, request: str) -> list[int]:
-        """The places of all tools, the nearest first; none where they can't be embedded."""
+    async def scores(self, request: str) -> list[float]:
+        """How near each tool is to the request; 0 of all where they can't be embedded."""
         try:
             tools = await self._tools.get("tools", self._embedded_tools)
             (asked,) = await self._embedded([request])
-            nearness = [_product(asked, tool) for tool in tools]
+            return [_product(asked, tool) for tool in tools]
         except Exception:
             _log.warning("tools are chosen by their words alone: `embed` failed", exc_info=True)
-            return []
-        return sorted(range(len(nearness)), key=lambda place: -nearness[place])
+            return [0.0] * len(self._texts)
 
     async def _embedded_tools(self) -> Vectors:
         return await self._embedded(self._texts)
@@ -145,6 +139,12 @@ class _Meaning:
         return [_unit(vector) for vector in found]
 
 
+def _scaled(scores: Sequence[float]) -> list[float]:
+    """Scores from 0 to 1; all 0 where none is better than another."""
+    least, most = min(scores, default=0.0), max(scores, default=0.0)
+    return [(score - least) / (most - least or 1.0) for score in scores]
+
+
 def _unit(vector: Sequence[float]) -> list[float]:
     values = [float(value) for value in vector]
     length = math.hypot(*values)
@@ -156,4 +156,4 @@ def _unit(vector: Sequence[float]) -> list[float]:
 def _product(one: Sequence[float], other: Sequence[float]) -> float:
     if len(one) != len(other):
         raise ValueError(f"vectors have {len(one)} and {len(other)} dimensions")
-    return sum(map(mul, one, other))
+    return math.fsum(map(mul, one, other))

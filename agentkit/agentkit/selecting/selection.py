@@ -34,7 +34,16 @@ class Selector:
     """A selection over the tools of one agent; any number of runs may ask it at once."""
 
     def __init__(self, selection: Selection, tools: Mapping[str, AnyTool]) -> None:
-        """The tools are indexed by the first run that asks."""
+        """The tools are indexed by the first run that asks.
+
+        Raises:
+            DefinitionError: it is no selection.
+        """
+        if not callable(getattr(selection, "index", None)):
+            raise DefinitionError(
+                f"select={selection!r} is no selection; give one such as `best_tools(8)`, or an "
+                "object with a method `index`"
+            )
         self._selection = selection
         self._tools = tools
         self._choose: Choose | None = None

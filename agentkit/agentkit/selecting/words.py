@@ -1,4 +1,4 @@
-"""Ranks tools by the words that a request and they have in common: BM25, by SQLite's FTS5.
+"""Scores tools by the words that a request and they have in common: BM25, by SQLite's FTS5.
 
 BM25 as in Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009, with k1 = 1.2 and
 b = 0.75. Words are compared by their English stems. Knows what tools say of themselves; must not
@@ -19,6 +19,7 @@ from agentkit.errors import DefinitionError
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # camel|Case, HTTP|Server
 _WORD = re.compile(r"[^\W_]+")
 _MAX_WORDS = 1000  # of a request, half of them from its end: what is asked stands there or first
+_MATCHES = "SELECT rowid, bm25(tools) FROM tools WHERE tools MATCH ?"
 _SCHEMAS = ("items", "additionalProperties", "anyOf", "oneOf", "allOf")
 
 
@@ -32,6 +33,7 @@ class Words:
         """
         import sqlite3
 
+        self._count = len(tools)
         self._lock = threading.Lock()
         self._rows = sqlite3.connect(":memory:", check_same_thread=False)
         weakref.finalize(self, self._rows.close)
@@ -47,19 +49,19 @@ class Words:
         texts = [(place, said_by(tool)) for place, tool in enumerate(tools)]
         self._rows.executemany("INSERT INTO tools(rowid, words) VALUES (?, ?)", texts)
 
-    def ranked(self, request: str) -> list[int]:
-        """The places of the tools that share a word with the request, the best first."""
+    def scores(self, request: str) -> list[float]:
+        """How well each tool fits the request; 0 for those that share no word with it."""
+        scores = [0.0] * self._count
         words = list(dict.fromkeys(_words(request)))
         if len(words) > _MAX_WORDS:
             words = words[: _MAX_WORDS // 2] + words[-_MAX_WORDS // 2 :]
         if not words:
-            return []
+            return scores
         either = " OR ".join(f'"{word}"' for word in words)
         with self._lock:
-            found = self._rows.execute(
-                "SELECT rowid FROM tools WHERE tools MATCH ? ORDER BY bm25(tools), rowid", (either,)
-            )
-            return [place for (place,) in found]
+            for place, worth in self._rows.execute(_MATCHES, (either,)):
+                scores[place] = -worth  # FTS5 gives the better the lower
+        return scores
 
 
 def said_by(tool: ToolSpec) -> str:

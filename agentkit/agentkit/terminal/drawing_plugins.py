@@ -91,11 +91,9 @@ def _title(text: str) -> Text:
 def _settings(configuration: Configuration) -> Table:
     table = _grid("cyan", "", "dim", "dim")
     for one in configuration.settings:
-        value = "" if one.value is None and not one.origin else _json(one.value)
+        value = Text(_json(one.value) if one.origin else "", style="red" if one.problem else "")
         origin = f"from {one.origin}" if one.origin else Text("missing", style="yellow")
-        table.add_row(one.name, Text(value), origin, Text(one.description or one.type))
-        if one.problem:
-            table.add_row("", Text(one.problem, style="red"))
+        table.add_row(one.name, value, origin, Text(one.description or one.type))
     return table
 
 
@@ -135,6 +133,7 @@ def _kind(schema: Any) -> str:
     if said == "array" and "items" in one:
         said = f"array of {_kind(one['items'])}"
     limits = [f"{name} {one[name]}" for name in (*_LIMITS, *_LENGTHS) if name in one]
+    limits += [f"default {_json(one['default'])}"] if one.get("default") is not None else []
     return ", ".join([f"{said} ({one['format']})" if "format" in one else said, *limits])
 
 

@@ -69,9 +69,11 @@ class _Keeper(Generic[T]):
 
     async def open(self) -> T:
         loop = asyncio.get_running_loop()
-        self._value = value = loop.create_future()
-        self._task = task = loop.create_task(self._keep(value))
-        await asyncio.wait([task, value], return_when=asyncio.FIRST_COMPLETED)
+        value: asyncio.Future[T] = loop.create_future()
+        self._value, self._task = value, loop.create_task(self._keep(value))
+        task = self._task
+        either: list[asyncio.Future[Any]] = [task, value]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not value.done():
             self._task = None  # its error is told here, and not once more at the end
             task.result()
