@@ -31,6 +31,7 @@ TOOLS: dict[str, dict[str, Any]] = {
     "garbage": ANY,
     "fail": ANY,
     "odd": ANY,
+    "shapeless": ANY,
     "twice": of(word={"type": "string", "pattern": r"^(ab|cd)\1$", "description": "A word."}),
     "context": of(context=TEXT, self=TEXT),
     "dotted.name/x": ANY,
@@ -111,6 +112,8 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any] | None:
             text = call(params["name"], params.get("arguments", {}), token)
             if text is None:
                 return None
+            if params["name"] == "shapeless":
+                return {"content": 5}
             failed = params["name"] == "fail"
             return {"content": [{"type": "text", "text": text}], "isError": failed}
         case "logging/setLevel":

@@ -489,15 +489,11 @@ def test_the_command_lists_what_the_command_serves(capsys: pytest.CaptureFixture
     assert found["tools"][0]["parameters"]["required"] == ["expression"]
 
 
-def test_the_protocols_inspector_lists_and_calls_what_the_command_serves() -> None:
+def test_the_protocols_inspector_lists_what_the_command_serves() -> None:
     serving = [sys.executable, "-m", "agentkit", "mcp", "serve", "--tools", "calculator"]
-    calling = ["--method", "tools/call", "--tool-name", "calculator"]
-    found = [
-        json.loads(subprocess.check_output([inspector(), "--cli", *serving, *asked], timeout=60))
-        for asked in (["--method", "tools/list"], [*calling, "--tool-arg", "expression=6*7"])
-    ]
-    assert [one["name"] for one in found[0]["tools"]] == ["calculator"]
-    assert found[1]["content"] == [{"type": "text", "text": "42"}]
+    asked = [inspector(), "--cli", *serving, "--method", "tools/list"]
+    found = json.loads(subprocess.check_output(asked, timeout=60))
+    assert [one["name"] for one in found["tools"]] == ["calculator"]
 
 
 async def test_an_agent_in_a_file_is_served_over_http(tmp_path: Path) -> None:

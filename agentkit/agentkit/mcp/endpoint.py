@@ -90,8 +90,8 @@ class Url:
     @property
     def hint(self) -> str:
         """What the server's refusal was, for an error."""
-        if not self.status:
-            return ""
+        if self.status not in {401, 403} and self.status < 500:
+            return ""  # others also answer what is asked to find out how old the server is
         mend = "; give `headers=` or `auth=`" if self.status in {401, 403} else ""
         return f"; it answered with status {self.status}{mend}"
 
@@ -112,7 +112,6 @@ class Url:
             yield streams
 
     async def _noted(self, response: httpx2.Response) -> None:
-        # 404, 405 and 400 also answer what is only asked to find out how old the server is
         if response.status_code >= 400:
             self.status = response.status_code
 

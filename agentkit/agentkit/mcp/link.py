@@ -23,6 +23,7 @@ from mcp import MCPError
 from mcp.client import Client, IncomingMessage
 from mcp.client.subscriptions import SubscriptionLost
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 import agentkit
 from agentkit.mcp.endpoint import Endpoint, Streams, Url
@@ -84,7 +85,7 @@ class Link:
         """Ask the server, over a session that is opened if there is none.
 
         Raises:
-            ServerError: the server refuses.
+            ServerError: the server refuses, or answers what it should not.
             ConnectionError: it can't be reached, or was lost meanwhile.
         """
         if anyio.lowlevel.current_token() != self._loop:
@@ -107,6 +108,9 @@ class Link:
                     f"{self} was lost during the call, which may or may not "
                     f"have had its effect{self._endpoint.hint}"
                 ) from error
+            except (ValidationError, RuntimeError) as error:  # what the SDK finds wrong with it
+                said = str(error).splitlines()[0]
+                raise ServerError(f"it answered what it should not: {said}") from error
             self._starts = 0
             return answer
         raise AssertionError("the second try returns or raises")

@@ -155,15 +155,15 @@ def _made(one: types.Tool, name: str, link: Link, choice: Choice) -> _Made:
             raise ServerError(result_text(result) or "it did not say why")
         return result_text(result)
 
-    pure = _matches(one.name, choice.pure)
+    waits = choice.waits(one)
     tool = Tool.from_schema(
         name,
         one.description or one.title or "",
         said.schema,
         call,
         timeout=choice.timeout,
-        approval=choice.waits(one) and not pure,
-        pure=pure,
+        approval=waits,
+        pure=not waits and _matches(one.name, choice.pure),
     )
     return _Made(tool, said.loosened)
 
