@@ -251,3 +251,14 @@ def test_whatever_happens_the_history_is_whole(script: list[ScriptItem]) -> None
     assert conversation.closed
     assert conversation.messages == history[: len(conversation.messages)]
     assert all(len(batch) > 0 for batch in conversation.extended)
+
+
+async def test_a_toolset_that_changes_is_followed_by_the_next_run() -> None:
+    toolset = Toolset("grows", [add])
+    backend = ScriptedBackend([answer("one"), answer("two")])
+    agent = Agent(tools=[toolset], backend=backend)
+    await agent.run("go")
+    object.__setattr__(toolset, "tools", (add, fail))  # as that of an MCP server does
+    await agent.run("go")
+    offered = [[spec.name for spec in one.tools] for one in backend.conversations]
+    assert offered == [["add"], ["add", "fail"]]

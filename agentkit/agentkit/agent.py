@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, Generic, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 import anyio
-import anyio.lowlevel
 
 from agentkit.backend import Backend, ModelSettings
 from agentkit.context import Deps, RunContext
@@ -43,6 +42,7 @@ from agentkit.running.plan import (
 )
 from agentkit.running.run import Run
 from agentkit.running.stream import EventStream
+from agentkit.running.threads import loop_here
 from agentkit.selecting.selection import Selection, Selector
 from agentkit.stores.store import Store
 
@@ -135,12 +135,13 @@ class Agent(Generic[Deps, Output]):
                 raise DefinitionError(f"{item!r} is no tool; give its `as_tool()`, or a `handoff`")
         handoffs = [item for item in offered if isinstance(item, Handoff)]
         listed = [item.tool if isinstance(item, Handoff) else item for item in offered]
+        self._listed = [item if isinstance(item, Toolset | Tool) else tool(item) for item in listed]
         self._select = select
         self._plan = Plan(
             name=name,
             description=description,
             instructions=instructions,
-            **self._offered(listed),
+            **self._offered(self._listed),
             handoffs={item.tool.name: item.plan for item in handoffs},
             output=output_type(output),
             backend=_checked_backend(backend),
@@ -198,7 +199,7 @@ class Agent(Generic[Deps, Output]):
 
         Each carries the messages so far as `.history`.
         """
-        run = Run(self._plan, request, deps=deps, **options)
+        run = Run(self.plan(), request, deps=deps, **options)
         if on_event is None:
             return await run.go()
         async with EventStream[Output](run) as events:
@@ -221,7 +222,7 @@ class Agent(Generic[Deps, Output]):
         Raises:
             RunError: also when called inside a running event loop.
         """
-        if _in_event_loop():
+        if loop_here() is not None:
             raise RunError(
                 "run_sync can't be called inside a running event loop; write "
                 "`await agent.run(...)` instead"
@@ -239,7 +240,7 @@ class Agent(Generic[Deps, Output]):
 
         Raises the errors of `run`, from the iteration.
         """
-        return EventStream(Run(self._plan, request, deps=deps, **options))
+        return EventStream(Run(self.plan(), request, deps=deps, **options))
 
     def iterate(
         self,
@@ -252,7 +253,7 @@ class Agent(Generic[Deps, Output]):
 
         Raises the errors of `run`, from the iteration.
         """
-        return Turns(Run(self._plan, request, deps=deps, **options))
+        return Turns(Run(self.plan(), request, deps=deps, **options))
 
     async def branch(
         self,
@@ -269,12 +270,14 @@ class Agent(Generic[Deps, Output]):
         asked = [Branch(one) if isinstance(one, str) else one for one in branches]
 
         def start(one: Branch) -> Run:
-            return Run(self._plan, one.request, deps=deps, history=history, settings=one.settings)
+            return Run(self.plan(), one.request, deps=deps, history=history, settings=one.settings)
 
         return await run_branches(asked, start)
 
     def plan(self) -> Plan:
-        """What the agent is, as a run needs it."""
+        """What the agent is, as a run needs it, with the tools that its toolsets have now."""
+        if as_tools(self._listed) != self.tools:  # mostly the very same
+            self._plan = self._plan.changed(**self._offered(self._listed))
         return self._plan
 
     def as_tool(self, name: str | None = None, description: str | None = None) -> AnyTool:
@@ -291,7 +294,7 @@ class Agent(Generic[Deps, Output]):
         async def ask(context: RunContext[Any], request: str) -> Any:
             inside = context.run
             run = Run(
-                self._plan,
+                self.plan(),
                 request,
                 deps=context.deps,
                 approve=None if inside is None else inside.approve,
@@ -325,7 +328,9 @@ class Agent(Generic[Deps, Output]):
         if function is None:
             return partial(self.tool, **options)
         made = tool(function, **options)
-        self._plan = self._plan.changed(**self._offered([*self.tools, made]))
+        listed = [*self._listed, made]
+        self._plan = self._plan.changed(**self._offered(listed))
+        self._listed = listed
         return made
 
     def guard_input(self, guard: F) -> F:
@@ -389,11 +394,3 @@ def _at_least(name: str, value: int, least: int) -> int:
     if value < least:
         raise DefinitionError(f"{name}={value!r} is too small; give {least} or more")
     return value
-
-
-def _in_event_loop() -> bool:
-    try:
-        anyio.lowlevel.current_token()
-    except RuntimeError:
-        return False
-    return True

@@ -82,7 +82,7 @@ class McpOptions(TypedDict, total=False):
 class McpToolset(Toolset):
     """The tools of an MCP server that is connected. Made by `mcp_toolset`.
 
-    `tools` follow the server's own: an agent that is made with them later has those of then. They
+    `tools` follow the server's own, and the next run of an agent that has them does too. They
     may be called from any task of the event loop that the server was opened in.
 
     instructions: how the server says that it is used. loosened: what of which tool's schema is
