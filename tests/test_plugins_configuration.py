@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 from plugged import FIRST, PAIR, SQL, Database, Limits, alone
 from pydantic import BaseModel, field_validator
 
-from agentkit import Plugin, PluginError, Toolset, load_toolsets
+from agentkit import Plugin, PluginError, Retry, RunContext, Toolset, load_toolsets
 from agentkit.defining.configuration import Configuration, Setting, configure
+from agentkit_tools.code_search import CodeSearchConfig as Searched
+from agentkit_tools.code_search import code_search_toolset
+from agentkit_tools.files import FilesConfig, files_toolset
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +78,30 @@ def test_a_file_above_that_somebody_else_wrote_is_not_read(
     assert configure(SQL).missing == ("url",)
     write(tmp_path / "here" / "agentkit.toml", '[tools.sql]\nurl = "here"\n')
     assert configure(SQL).value == Database(url="here")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives a link away")
+def test_a_link_above_that_somebody_else_made_is_not_followed(tmp_path: Path) -> None:
+    written = write(tmp_path / "mine.toml", '[tools.sql]\nurl = "mine"\n')
+    link = tmp_path / "agentkit.toml"
+    link.symlink_to(written)
+    assert configure(SQL).value == Database(url="mine")
+    os.lchown(link, 12345, 12345)
+    assert configure(SQL).missing == ("url",)
+
+
+async def test_no_tool_reads_or_writes_what_configures_tools(tmp_path: Path) -> None:
+    """A model could else give itself more, for the next run."""
+    write(tmp_path / "agentkit.toml", '[tools.sql]\nurl = "postgresql://me:hush@db/shop"\n')
+    files = files_toolset(FilesConfig(root=tmp_path))
+    tools = {made.name: made for made in (*files, *code_search_toolset(Searched(root=tmp_path)))}
+    context = RunContext[Any](deps=None)
+    with pytest.raises(Retry, match="is hidden from this tool"):
+        tools["read_file"](context, "agentkit.toml")
+    with pytest.raises(Retry, match="is hidden from this tool"):
+        tools["write_file"](context, "inner/Agentkit.TOML", "[tools.shell]")
+    assert "hush" not in tools["search_files"]("hush").removeprefix("No line contains 'hush'.")
+    assert "me:hush" not in await tools["code_search"]("hush")
 
 
 def test_parts_of_a_setting_may_come_from_several_sources(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import anyio
 import pytest
 from pydantic import BaseModel, Field, SecretStr
 
-from agentkit import Deferred, Plugin, Retry, RunContext, Toolset, open_tools, tool
+from agentkit import Deferred, Plugin, Retry, RunContext, Toolset, argument, open_tools, tool
 from agentkit.defining.plugin import GROUP
 from agentkit.terminal import looking
 from agentkit.terminal.cli import main
@@ -125,6 +125,7 @@ BALLOON = Plugin("balloon", open=lambda: Toolset("balloon", [launch]), explicit=
 ODD = Plugin("odd", open=lambda: Toolset("odd", [ask, ticket, hang, fail, copy]), check=wrong)
 OTHER = Plugin("other", open=lambda: Toolset("other", [wind]), check=never)
 LOCKED = Plugin("locked", open=locked)
+CALM = Toolset("calm", [tool(launch.function)]).needing_approval(when=argument("name") > "M")
 
 
 @pytest.fixture(autouse=True)
@@ -272,7 +273,7 @@ def test_show_tells_what_is_missing(run: Run) -> None:
 def test_an_unknown_plugin_is_told_with_those_there_are(run: Run) -> None:
     status, _, err = run("show", "stations")
     assert status == 1
-    assert "no tool plugin is named 'stations'; installed: 'balloon', 'locked'," in err
+    assert "no tool plugin is named 'stations'; did you mean 'station'? installed: 'b" in err
 
 
 # check
@@ -380,6 +381,26 @@ def test_a_call_that_can_t_be_made_or_fails_is_told(
 def test_a_call_that_needs_approval_is_made_with_yes(run: Run) -> None:
     assert run("call", "launch", '{"name": "Ada"}', "--yes") == (0, "Ada is up\n", "")
     assert LOG == ["launch Ada"]
+
+
+def test_a_call_that_may_need_approval_is_not_made_without(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, "calm")
+    arguments = '{"name": "Ada"}'
+    assert "approval when argument 'name' > 'M'" in run("show", "calm")[1]
+    assert (
+        told(run("show", "calm", "--json")[1])["tools"][0]["approval_when"]
+        == "argument 'name' > 'M'"
+    )
+    assert "need approval; give it with --yes" in run("call", "launch", arguments)[2]
+    assert LOG == []
+    assert run("call", "launch", arguments, "--yes") == (0, "Ada is up\n", "")
+
+
+def test_plugins_that_did_not_open_are_told_where_no_tool_has_that_name(run: Run) -> None:
+    _, _, err = run("call", "xyzzy")
+    assert "not open: locked, station (`agentkit tools` tells why)" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal is needed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agentkit import Agent, Approve, Cancellation, PluginError, Resume, Retry, Tool
+from agentkit import (
+    Agent,
+    Approve,
+    Cancellation,
+    PluginError,
+    Resume,
+    Retry,
+    RunContext,
+    Tool,
+)
 from agentkit.message import Call
 from agentkit.running.performing import perform
 from agentkit.testing import ScriptedBackend, answer, call
+from agentkit_tools.files import FilesConfig, files_toolset
 from agentkit_tools.shell import Allowed, Shell, ShellConfig, plugin, shell_toolset
 from agentkit_tools.system.process import Capture
 
@@ -151,6 +162,7 @@ async def test_a_program_sees_no_secrets_and_reads_nothing(
     named = told.split("[output]\n")[1]
     assert named.endswith(" ''")
     known = {"AGENTKIT_CALL", "MINE", "NO_COLOR", "PATH", "TERM", "LC_CTYPE"}
+    known |= {"GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"}
     assert set(eval(named.rsplit(" ", 1)[0])) <= known | set(ShellConfig(root=Path()).inherit)
 
 
@@ -164,6 +176,19 @@ async def test_a_program_put_into_the_folder_is_not_run_by_name(
     before = os.environ["PATH"]
     monkeypatch.setenv("PATH", os.pathsep.join(["", ".", "bin", str(tmp_path / "bin"), before]))
     assert "trapped" not in await run(make("ls"), "ls")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+async def test_a_repository_that_a_model_wrote_names_no_programs(make: Make) -> None:
+    shell = make("git status")
+    tools = {tool.name: tool for tool in files_toolset(FilesConfig(root=shell.root.path))}
+    trapped = shell.root.path / "trapped"
+    settings = f'[core]\nbare = false\nworktree = .\nfsmonitor = "touch {trapped}; false"\n'
+    bare = {"HEAD": "ref: refs/heads/main", "config": settings, "objects/a": "", "refs/a": ""}
+    for name, content in bare.items():
+        tools["write_file"](RunContext[Any](deps=None), f"inner/{name}", content)
+    assert "safe.bareRepository" in await run(shell, "git", "status", folder="inner")
+    assert not trapped.exists()
 
 
 async def test_the_descriptors_of_the_host_are_not_handed_on(python: Shell, tmp_path: Path) -> None:
@@ -199,6 +224,11 @@ async def test_the_descriptors_of_the_host_are_not_handed_on(python: Shell, tmp_
         ("git show *", "git show HEAD HEAD", False),
         ("cat *.txt", "cat a.txt", True),
         ("cat *.txt", "cat a.py", False),
+        ("cat docs/*", "cat docs/a/b.txt", True),
+        ("cat docs/*", "cat docs/../secret", False),
+        ("cat docs/**", "cat docs/..", False),
+        ("cat ../docs/*", "cat ../docs/a", True),
+        ("git diff a/*", "git diff a/b..c", True),
     ],
 )
 def test_what_a_pattern_allows(pattern: str, command: str, allowed: bool) -> None:

@@ -459,6 +459,15 @@ def test_a_role_with_powers_over_the_server_is_refused(cluster: Cluster) -> None
     assert boss.query("SELECT 1", privileged=True)["rows"] == [[1]]
 
 
+def test_a_role_that_may_give_itself_such_powers_is_refused(cluster: Cluster) -> None:
+    if cluster.boss.info.server_version >= 160000:
+        pytest.skip("from 16 on, such a role may give only what was given to it")
+    cluster.boss.execute("CREATE ROLE maker LOGIN CREATEROLE")
+    maker = Shop("PostgreSQL", cluster.url.format(role="maker"), None)
+    with pytest.raises(PluginError, match="may read or write the server's files"):
+        maker.execute("GRANT pg_read_server_files TO maker")
+
+
 # --- writing
 
 

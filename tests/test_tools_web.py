@@ -378,7 +378,10 @@ async def test_private_networks_are_reached_where_that_is_allowed_but_no_metadat
     tools = web_toolset(WebConfig(allow_private=True, ports=frozenset()))
     assert "barn owl" in await fetch(tools, f"http://localhost:{site.port}/")
     rules = Rules(private=True)
-    for refused in ("169.254.169.254", "fd00:ec2::254", "fe80::1", "::ffff:169.254.169.254"):
+    for refused in (
+        *("169.254.169.254", "fd00:ec2::254", "fe80::1", "::ffff:169.254.169.254"),
+        *("100.100.100.200", "64:ff9b::6464:64c8", "fd00:ec2::23"),
+    ):
         with pytest.raises(Refused):
             rules.check_addresses("cloud.example", [ip_address(refused)])
 
@@ -389,7 +392,7 @@ async def test_private_networks_are_reached_where_that_is_allowed_but_no_metadat
         ("8.8.8.8", None),
         ("2606:4700::1111", None),
         ("64:ff9b::808:808", None),  # how IPv6-only networks reach 8.8.8.8
-        ("100.100.100.200", "private"),
+        ("100.100.100.200", "a cloud's metadata"),
         ("168.63.129.16", "a cloud's metadata"),
         ("192.0.0.192", "reserved"),
         ("64:ff9b::a9fe:a9fe", "link-local"),

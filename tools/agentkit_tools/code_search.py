@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentkit import Plugin, PluginError, Retry, Tool, Toolset, tool
 from agentkit_tools.system.globs import BadGlob, expanded, matches
 from agentkit_tools.system.process import Finished, Limits, execute, folder_path
-from agentkit_tools.system.rooted import HAS_DESCRIPTORS, Refused, Root, shown
+from agentkit_tools.system.rooted import HAS_DESCRIPTORS, HIDDEN, Refused, Root, shown
 from agentkit_tools.system.scanning import Line, Request
 
 _MAX_OUTPUT = 8 << 20  # bytes that a searcher may print before it is ended
@@ -44,7 +44,7 @@ class CodeSearchConfig(BaseModel):
     """The folder that is searched; nothing outside of it is read."""
     engine: Literal["auto", "ripgrep", "python"] = "auto"
     """What searches; "auto" takes ripgrep where it is installed."""
-    hidden: tuple[str, ...] = (".git",)
+    hidden: tuple[str, ...] = HIDDEN
     """Patterns of names that are neither searched nor told, at any depth."""
     seconds: float = Field(default=10.0, gt=0, le=600)
     """Seconds that a search may take."""
@@ -95,20 +95,7 @@ class CodeSearch:
             lines=self.config.lines + 1,  # one more, to know whether there are more
             by_descriptor=HAS_DESCRIPTORS,
         )
-        limits = Limits(
-            seconds=self.config.seconds,
-            head=_MAX_OUTPUT,
-            tail=0,
-            flood=_MAX_OUTPUT,
-            grace=0.2,
-        )
-        with self.root.folder() as folder:
-            done = await execute(
-                self._command(request),
-                folder=folder_path(folder),
-                environment=_environment(),
-                limits=limits,
-            )
+        done = await self._searched(request)
         if done.ended == "timeout":
             raise Retry(
                 f"{pattern!r} took longer than {self.config.seconds:g} s; search for less, with a "
@@ -118,6 +105,18 @@ class CodeSearch:
         read = _read_ripgrep if self.ripgrep else _read_python
         found = [line for line in read(done, pattern) if self._wanted(line.path, globs)]
         return _cut(found, self.config.lines, done.ended == "flood")
+
+    async def _searched(self, request: Request) -> Finished:
+        limits = Limits(
+            seconds=self.config.seconds, head=_MAX_OUTPUT, tail=0, flood=_MAX_OUTPUT, grace=0.2
+        )
+        with self.root.folder() as folder:
+            return await execute(
+                self._command(request),
+                folder=folder_path(folder),
+                environment=_environment(),
+                limits=limits,
+            )
 
     def _command(self, request: Request) -> list[str]:
         if self.ripgrep is None:

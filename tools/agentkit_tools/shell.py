@@ -30,6 +30,13 @@ _INHERITED = (
     *("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "TZ", "USER"),
     *("APPDATA", "PATHEXT", "SYSTEMROOT", "TEMP", "TMP", "USERPROFILE"),  # Windows
 )
+# Git reads a repository's configuration, which can name programs to run, wherever a folder has the
+# shape of a bare one; a model can write such a folder. From 2.38 on, git leaves it alone by this.
+_NO_BARE_REPOSITORIES = {
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.bareRepository",
+    "GIT_CONFIG_VALUE_0": "explicit",
+}
 _OPERATORS = {"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1", "*"}
 
 
@@ -42,7 +49,8 @@ class ShellConfig(BaseModel):
     """The folder that programs start in, or below."""
     allow: tuple[str, ...] = ()
     """Commands that run without a human: "ls" with any arguments, "git status" as it is, "git log
-    **" with any arguments that are no options. `*` stands for one argument, `-*` for an option."""
+    **" with any arguments that are no options. `*` stands for one argument, `-*` for an
+    option; `docs/*` for nothing with a `..` of its own."""
     others: Literal["approve", "refuse"] = "approve"
     """What becomes of all other commands: a human is asked, or nobody is."""
     inherit: tuple[str, ...] = _INHERITED
@@ -271,6 +279,8 @@ def _fits(command: Sequence[str], pattern: tuple[str, ...]) -> bool:
 def _word_fits(word: str, pattern: str) -> bool:
     if word.startswith("-") and not pattern.startswith("-"):
         return False  # an option is not smuggled in where a name is meant
+    if "/" in pattern and ".." in set(word.split("/")) - set(pattern.split("/")):
+        return False  # nor does `docs/*` lead out of docs
     return fnmatch.fnmatchcase(word, pattern)
 
 
@@ -282,7 +292,8 @@ def _environment(config: ShellConfig, root: Path) -> dict[str, str]:
         path = os.pathsep.join(folder for folder in folders if _trusted(folder, root))
     # PWD would tell of another folder than the one it starts in
     kept.pop("PWD", None)
-    return {**kept, "PATH": path, "TERM": "dumb", "NO_COLOR": "1", **config.environment}
+    fixed = {"PATH": path, "TERM": "dumb", "NO_COLOR": "1"}
+    return {**_NO_BARE_REPOSITORIES, **kept, **fixed, **config.environment}
 
 
 def _trusted(folder: str, root: Path) -> bool:

@@ -8,6 +8,7 @@ agents. No plugin is imported before it is asked for.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -137,9 +138,16 @@ def find_plugin(name: str) -> Plugin[Any]:
     """
     entries = _entries()
     if name not in entries:
-        known = ", ".join(map(repr, sorted(entries))) or "none"
-        raise PluginError(f"no tool plugin is named {name!r}; installed: {known}")
+        raise unknown_plugin(name, sorted(entries))
     return _load(name, entries[name])
+
+
+def unknown_plugin(name: str, known: Sequence[str]) -> PluginError:
+    """What to raise where no plugin of a name is installed; names those that are."""
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    there = ", ".join(map(repr, known)) or "none"
+    return PluginError(f"no tool plugin is named {name!r}; {meant}installed: {there}")
 
 
 def toolset_of(name: str, made: object) -> Toolset:

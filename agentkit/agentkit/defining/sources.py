@@ -144,4 +144,8 @@ def _files() -> list[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    return not hasattr(os, "getuid") or path.stat().st_uid in (_ROOT, os.getuid())
+    if not hasattr(os, "getuid"):
+        return True
+    # of a link, whoever made it as well: it may lead to a file of ours that is none of this kind
+    owners = {path.lstat().st_uid, path.stat().st_uid}
+    return owners <= {_ROOT, os.getuid()}

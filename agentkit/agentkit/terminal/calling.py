@@ -37,8 +37,10 @@ def arguments_of(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def tool_named(name: str, toolsets: Sequence[Toolset]) -> AnyTool:
+def tool_named(name: str, toolsets: Sequence[Toolset], closed: Sequence[str] = ()) -> AnyTool:
     """The tool that is meant by TOOL, or by PLUGIN.TOOL where several have one of that name.
+
+    closed: plugins that could not be opened, whose tools are not known.
 
     Raises:
         AgentKitError: there is none, or several; names what there is.
@@ -53,6 +55,8 @@ def tool_named(name: str, toolsets: Sequence[Toolset]) -> AnyTool:
         return named[found[0]]
     close = difflib.get_close_matches(name, [*named, *(one.name for one in named.values())], n=1)
     mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(named) or 'none'}"
+    if closed:
+        mend += f"; not open: {', '.join(closed)} (`agentkit tools` tells why)"
     raise AgentKitError(f"no tool is named {name!r}; {mend}")
 
 

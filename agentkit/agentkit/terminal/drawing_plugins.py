@@ -113,6 +113,8 @@ def _tool(tool: AnyTool) -> RenderableType:
 def _terms(tool: AnyTool) -> str:
     """How calls of a tool are made."""
     marks = [mark for mark in ("approval", "deferred", "pure", "sequential") if getattr(tool, mark)]
+    if tool.approval_when is not None:
+        marks.append(f"approval when {tool.approval_when.text}")
     limit = "no time limit" if tool.timeout is None else f"up to {tool.timeout:g} s"
     return ", ".join([limit, *marks])
 

@@ -33,7 +33,8 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
         "--tools",
         metavar="NAMES",
         type=names,
-        help="without AGENT: tool plugins to use, separated by commas (default: all)",
+        help="without AGENT: tool plugins to use, separated by commas (default: all "
+        "but those that are opened only where they are named)",
     )
     parser.add_argument(
         "--steps",

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from agentkit.defining.opening import OpenPlugin
-from agentkit.defining.plugin import InstalledPlugin, discover
+from agentkit.defining.plugin import InstalledPlugin, discover, unknown_plugin
 from agentkit.defining.tool import AnyTool
 from agentkit.defining.toolset import Toolset
 from agentkit.errors import AgentKitError, PluginError
@@ -107,10 +107,11 @@ def _check(arguments: argparse.Namespace, loop: EventLoop) -> int:
 
 def _call(arguments: argparse.Namespace, loop: EventLoop) -> int:
     given = arguments_of(arguments.arguments)
-    tool = tool_named(arguments.name, loop.open(_open_for(arguments.name)))
+    toolsets, closed = loop.open(_open_for(arguments.name))
+    tool = tool_named(arguments.name, toolsets, closed)
     if tool.deferred:
         raise AgentKitError(f"calls of {tool.name!r} are finished elsewhere; none is made here")
-    if tool.approval and not arguments.yes and not _approved(Call("", tool.name, given)):
+    if tool.held and not arguments.yes and not _approved(Call("", tool.name, given)):
         raise AgentKitError(f"{tool.name!r} was not called")
     result = loop.run(call_tool, tool, given)
     if arguments.json:
@@ -133,18 +134,23 @@ def _approved(call: Call) -> bool:
 
 
 @asynccontextmanager
-async def _open_for(name: str) -> AsyncGenerator[list[Toolset]]:
-    """The toolset of the plugin that is named; without one, those of all that open."""
+async def _open_for(name: str) -> AsyncGenerator[tuple[list[Toolset], list[str]]]:
+    """The toolset of the plugin that is named; without one, those of all that open.
+
+    With the names of the plugins that did not.
+    """
     plugin, dot, _ = name.partition(".")
     async with AsyncExitStack() as stack:
         toolsets: list[Toolset] = []
+        closed: list[str] = []
         for found in [_found(plugin)] if dot else discover():
             try:
                 toolsets.append(await stack.enter_async_context(_opened(found)))
             except PluginError:
                 if dot:
                     raise
-        yield toolsets
+                closed.append(found.name)
+        yield toolsets, closed
 
 
 def _opened(found: InstalledPlugin) -> OpenPlugin:
@@ -159,8 +165,7 @@ def _found(name: str) -> InstalledPlugin:
     for found in installed:
         if found.name == name:
             return found
-    known = ", ".join(repr(found.name) for found in installed) or "none"
-    raise PluginError(f"no tool plugin is named {name!r}; installed: {known}")
+    raise unknown_plugin(name, [found.name for found in installed])
 
 
 def _summary(look: Look) -> dict[str, Any]:
@@ -202,6 +207,7 @@ def _tool(tool: AnyTool) -> dict[str, Any]:
         "parameters": tool.parameters,
         "timeout": tool.timeout,
         "approval": tool.approval,
+        "approval_when": None if tool.approval_when is None else tool.approval_when.text,
         "deferred": tool.deferred,
         "pure": tool.pure,
         "sequential": tool.sequential,

@@ -23,6 +23,7 @@ __all__ = ["FilesConfig", "files_toolset", "plugin"]
 
 PathText = Annotated[str, Field(min_length=1, max_length=1000)]
 FileTool = Tool[..., Any]
+_MARGIN = 20.0  # seconds that finding may overrun its own, before the call is given up
 
 
 def files_toolset(config: FilesConfig) -> Toolset:
@@ -35,9 +36,9 @@ def files_toolset(config: FilesConfig) -> Toolset:
         files = RootedFiles(config)
     except Refused as error:
         raise PluginError(f"files: root: {error}") from error
-    tools = _reading(files)
+    tools = _reading(files) + _finding(files)
     if not config.read_only:
-        tools += _writing(files) + _rearranging(files)
+        tools += _writing(files) + _adding(files) + _rearranging(files)
     return Toolset("files", tools)
 
 
@@ -61,9 +62,6 @@ plugin = Plugin(
 
 
 def _reading(files: RootedFiles) -> list[FileTool]:
-    config = files.config
-    limit = config.seconds + 20
-
     @tool(pure=True)
     def list_files(folder: str = ".") -> str:
         """List what is in a folder.
@@ -90,7 +88,13 @@ def _reading(files: RootedFiles) -> list[FileTool]:
         """
         with _blaming("path"):
             content = files.read(path, _seen(context, files)).content
-        return _pages(content, start, end, config.result_characters)
+        return _pages(content, start, end, files.config.result_characters)
+
+    return [list_files, read_file]
+
+
+def _finding(files: RootedFiles) -> list[FileTool]:
+    limit = files.config.seconds + _MARGIN
 
     @tool(timeout=limit, pure=True)
     def find_files(pattern: Annotated[str, Field(min_length=1, max_length=200)]) -> str:
@@ -121,7 +125,7 @@ def _reading(files: RootedFiles) -> list[FileTool]:
             found = files.searched(text, folder, ignore_case=ignore_case)
         return _told(found, f"No line contains {text!r}.")
 
-    return [list_files, read_file, find_files, search_files]
+    return [find_files, search_files]
 
 
 def _writing(files: RootedFiles) -> list[FileTool]:
@@ -157,7 +161,11 @@ def _writing(files: RootedFiles) -> list[FileTool]:
             line = files.edit(path, old, new, _seen(context, files))
         return f"Changed {path!r} at line {line}."
 
-    @change("append")
+    return [write_file, edit_file]
+
+
+def _adding(files: RootedFiles) -> list[FileTool]:
+    @_changing(files.config)("append")
     def append_to_file(context: RunContext[Any], path: PathText, content: str) -> str:
         """Add text to the end of a file.
 
@@ -169,7 +177,7 @@ def _writing(files: RootedFiles) -> list[FileTool]:
             files.append(path, content, _seen(context, files))
         return f"Added {_size(content)} to {path!r}."
 
-    return [write_file, edit_file, append_to_file]
+    return [append_to_file]
 
 
 def _rearranging(files: RootedFiles) -> list[FileTool]:

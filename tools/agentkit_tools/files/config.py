@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agentkit_tools.system.rooted import HIDDEN
+
 Change: TypeAlias = Literal["write", "edit", "append", "move", "delete"]
 
 
@@ -21,7 +23,7 @@ class FilesConfig(BaseModel):
     """Whether only the tools that read are offered."""
     approve: frozenset[Change] = frozenset({"delete"})
     """Changes that wait for a human each time."""
-    hidden: tuple[str, ...] = (".git",)
+    hidden: tuple[str, ...] = HIDDEN
     """Patterns of names that are neither shown nor reached, at any depth."""
     file_bytes: int = Field(default=2_000_000, ge=1, le=100_000_000)
     """Bytes of a file that is read, searched or written."""

@@ -27,6 +27,7 @@ _V4 = tuple(
     for network, kind in (
         ("0.0.0.0/8", "this host's"),
         ("10.0.0.0/8", "private"),
+        ("100.100.100.200/32", "a cloud's metadata"),
         ("100.64.0.0/10", "private"),
         ("127.0.0.0/8", "loopback"),
         ("168.63.129.16/32", "a cloud's metadata"),
@@ -48,7 +49,7 @@ _V6 = tuple(
     for network, kind in (
         ("::/128", "this host's"),
         ("::1/128", "loopback"),
-        ("fd00:ec2::254/128", "a cloud's metadata"),
+        ("fd00:ec2::/32", "a cloud's metadata"),
         ("fd20:ce::254/128", "a cloud's metadata"),
         ("fc00::/7", "private"),
         ("fe80::/10", "link-local"),

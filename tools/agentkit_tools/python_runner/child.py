@@ -24,6 +24,8 @@ CAN_NOT_DENY = 97
 """The status where the network was to be denied for sure and can't be."""
 
 _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = 0x08000000, 0x10000000, 0x20000000, 0x40000000
+_NEW_MOUNTS = 0x00020000
+_PRIVATE, _NO_DEVICES_OR_PROGRAMS = (1 << 14) | (1 << 18), 2 | 4 | 8  # of mount
 _PARENT_DEATH, _NO_NEW_PRIVILEGES = 1, 38  # of prctl
 
 
@@ -46,7 +48,8 @@ def _isolated(*, network: bool) -> bool:
         return False
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_NEW_USER | _NEW_PID | _NEW_IPC | (0 if network else _NEW_NET)) != 0:
+    ours = _NEW_USER | _NEW_PID | _NEW_IPC | _NEW_MOUNTS
+    if libc.unshare(ours | (0 if network else _NEW_NET)) != 0:
         return False
     # the same user inside, so that the folder stays ours
     with suppress(OSError):
@@ -62,6 +65,10 @@ def _go_on_as_first_process() -> None:
     libc = ctypes.CDLL(None)
     if child == 0:
         libc.prctl(_PARENT_DEATH, signal.SIGKILL)
+        # A /proc of our own, which knows no other processes. Containers may deny it: then their
+        # command lines can be read, and nothing else of them.
+        libc.mount(None, b"/", None, _PRIVATE, None)
+        libc.mount(b"proc", b"/proc", b"proc", _NO_DEVICES_OR_PROGRAMS, None)
         libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         return
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -26,8 +26,11 @@ _GRACE = 1.0  # seconds after which a statement is cancelled that has put its ow
 _POWERS = """
 SELECT rolname FROM pg_roles
 WHERE pg_has_role(session_user, oid, 'MEMBER')
-  AND (rolsuper OR rolname IN
-       ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program'))
+  AND (rolsuper
+       OR rolname IN
+          ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
+       -- before 16, who may create roles may join them all
+       OR rolcreaterole AND current_setting('server_version_num')::int < 160000)
 """
 
 

@@ -65,6 +65,8 @@ class SQLite:
             return f"it did not finish within {self._seconds:g} s; ask for less"
         if "too big" in str(error):
             return f"SQLite: {error}: no value may have more than {self._max_stored} bytes"
+        if "authoriz" in str(error):
+            return f"SQLite: {error}; a query only reads, and no statement may set anything else"
         return f"SQLite: {error}"
 
     def quoted(self, table: str, schema: str | None) -> str:

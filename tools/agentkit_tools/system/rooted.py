@@ -43,6 +43,8 @@ _FILE: int = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
+HIDDEN = (".git", "agentkit.toml")
+"""Names hidden by default: what git runs, and what configures these tools and may hold secrets."""
 MAX_DEPTH = 64
 """Folders below each other that are walked; each is a descriptor held open."""
 _MAX_PATH = 1000
