@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentkit.agent import Agent, RunOptions, handoff
+    from agentkit.agent import Agent, handoff
     from agentkit.backend import (
         Backend,
         Capabilities,
@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from agentkit.running.branching import Branch
     from agentkit.running.cancellation import Cancellation
     from agentkit.running.iteration import Turn, Turns
+    from agentkit.running.options import RunOptions
     from agentkit.running.stream import EventStream
     from agentkit.selecting.best import best_tools
     from agentkit.selecting.selection import Selection
@@ -127,7 +128,7 @@ if TYPE_CHECKING:
     from agentkit.stores.store import Store
 
 _HOMES = {
-    "agent": ("Agent", "RunOptions", "handoff"),
+    "agent": ("Agent", "handoff"),
     "backend": (
         "Backend", "Capabilities", "Cell", "Conversation", "Decision", "Draft", "ModelSettings",
         "ProposedCall", "Row", "Timings", "ToolSpec",
@@ -170,6 +171,7 @@ _HOMES = {
     "running.branching": ("Branch",),
     "running.cancellation": ("Cancellation",),
     "running.iteration": ("Turn", "Turns"),
+    "running.options": ("RunOptions",),
     "running.stream": ("EventStream",),
     "selecting.best": ("best_tools",),
     "selecting.selection": ("Selection",),

@@ -11,7 +11,16 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 import anyio
 
@@ -20,8 +29,7 @@ from agentkit.context import Deps, RunContext
 from agentkit.defining.output import OutputSpec, output_type
 from agentkit.defining.tool import AnyTool, Tool, ToolOptions, tool
 from agentkit.defining.toolset import Toolset, as_tools
-from agentkit.errors import AgentKitError, DefinitionError, RunError
-from agentkit.event import Event
+from agentkit.errors import DefinitionError, RunError
 from agentkit.hooks import Hooks
 from agentkit.message import Message
 from agentkit.observing.watcher import Watcher
@@ -29,49 +37,30 @@ from agentkit.policies.doubt import Policy
 from agentkit.policies.stop import Stop, max_turns
 from agentkit.policies.transient import RetryPolicy, Transient, transient
 from agentkit.result import Output, Resume, RunResult
-from agentkit.running.branching import Branch, run_branches
-from agentkit.running.cancellation import Cancellation
-from agentkit.running.iteration import Turns
+from agentkit.running.options import OnEvent, RunOptions
 from agentkit.running.plan import (
-    Approver,
     CallGuard,
     Handoff,
     InputGuard,
     OutputGuard,
     Plan,
 )
-from agentkit.running.run import Run
-from agentkit.running.stream import EventStream
 from agentkit.running.threads import loop_here
 from agentkit.selecting.selection import Selection, Selector
 from agentkit.stores.store import Store
+
+# What runs an agent is loaded with its first run: a process that only defines one need not wait.
+if TYPE_CHECKING:
+    from agentkit.errors import AgentKitError
+    from agentkit.running.branching import Branch
+    from agentkit.running.iteration import Turns
+    from agentkit.running.run import Run
+    from agentkit.running.stream import EventStream
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-OnEvent: TypeAlias = Callable[[Event], Awaitable[None] | None]
-
-
-class RunOptions(TypedDict, total=False):
-    """What a run is told beside its request.
-
-    history: that of an earlier result.
-    conversation: the key of the one to go on with in the agent's store.
-    settings: what differs from the agent's.
-    stop, retry: in place of the agent's.
-    approve: asked about calls that need approval; without it the run pauses.
-    cancellation: ends the run when told to.
-    """
-
-    history: Sequence[Message]
-    conversation: str | None
-    settings: ModelSettings | None
-    stop: Stop | None
-    retry: RetryPolicy | Transient | None
-    approve: Approver | None
-    cancellation: Cancellation | None
 
 
 class Agent(Generic[Deps, Output]):
@@ -135,7 +124,9 @@ class Agent(Generic[Deps, Output]):
                 raise DefinitionError(f"{item!r} is no tool; give its `as_tool()`, or a `handoff`")
         handoffs = [item for item in offered if isinstance(item, Handoff)]
         listed = [item.tool if isinstance(item, Handoff) else item for item in offered]
-        self._listed = [item if isinstance(item, Toolset | Tool) else tool(item) for item in listed]
+        self._listed: list[AnyTool | Toolset] = [
+            item if isinstance(item, Toolset | Tool) else tool(item) for item in listed
+        ]
         self._select = select
         self._plan = Plan(
             name=name,
@@ -199,10 +190,9 @@ class Agent(Generic[Deps, Output]):
 
         Each carries the messages so far as `.history`.
         """
-        run = Run(self.plan(), request, deps=deps, **options)
         if on_event is None:
-            return await run.go()
-        async with EventStream[Output](run) as events:
+            return await self._run(request, deps, options).go()
+        async with self.stream(request, deps=deps, **options) as events:
             async for event in events:
                 heard = on_event(event)
                 if inspect.isawaitable(heard):
@@ -240,7 +230,9 @@ class Agent(Generic[Deps, Output]):
 
         Raises the errors of `run`, from the iteration.
         """
-        return EventStream(Run(self.plan(), request, deps=deps, **options))
+        from agentkit.running.stream import EventStream
+
+        return EventStream(self._run(request, deps, options))
 
     def iterate(
         self,
@@ -253,7 +245,9 @@ class Agent(Generic[Deps, Output]):
 
         Raises the errors of `run`, from the iteration.
         """
-        return Turns(Run(self.plan(), request, deps=deps, **options))
+        from agentkit.running.iteration import Turns
+
+        return Turns(self._run(request, deps, options))
 
     async def branch(
         self,
@@ -267,12 +261,19 @@ class Agent(Generic[Deps, Output]):
         What they have in common is encoded once, where the backend can fork. The outcomes stand in
         the order of the branches; the error that ended a branch stands in its place.
         """
+        from agentkit.running.branching import Branch, run_branches
+
         asked = [Branch(one) if isinstance(one, str) else one for one in branches]
 
         def start(one: Branch) -> Run:
-            return Run(self.plan(), one.request, deps=deps, history=history, settings=one.settings)
+            return self._run(one.request, deps, {"history": history, "settings": one.settings})
 
         return await run_branches(asked, start)
+
+    def _run(self, request: str | Resume, deps: Any, options: RunOptions) -> Run:
+        from agentkit.running.run import Run
+
+        return Run(self.plan(), request, deps=deps, **options)
 
     def plan(self) -> Plan:
         """What the agent is, as a run needs it, with the tools that its toolsets have now."""
@@ -293,12 +294,8 @@ class Agent(Generic[Deps, Output]):
 
         async def ask(context: RunContext[Any], request: str) -> Any:
             inside = context.run
-            run = Run(
-                self.plan(),
-                request,
-                deps=context.deps,
-                approve=None if inside is None else inside.approve,
-            )
+            approve = None if inside is None else inside.approve
+            run = self._run(request, context.deps, {"approve": approve})
             try:
                 result = await run.go()
             finally:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, Discriminator, TypeAdapter
+if TYPE_CHECKING:
+    from pydantic import ConfigDict, TypeAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +73,30 @@ class FeedbackMessage:
 Message: TypeAlias = UserMessage | CallMessage | ResultMessage | AnswerMessage | FeedbackMessage
 History: TypeAlias = tuple[Message, ...]
 
-_Read: TypeAlias = Annotated[Message, Discriminator("role")]
 # A field that is not known is one that a newer version wrote: leaving it out would lose it.
-_STRICT = ConfigDict(strict=True, extra="forbid", ser_json_inf_nan="constants")
+_STRICT: ConfigDict = {"strict": True, "extra": "forbid", "ser_json_inf_nan": "constants"}
 
 
 @cache
 def _adapter() -> TypeAdapter[History]:
-    # Built on first use: importing the package should not pay for it.
-    return TypeAdapter(tuple[_Read, ...], config=_STRICT)
+    return _strict(tuple[_read(), ...])  # type: ignore[misc]
 
 
 @cache
 def _one() -> TypeAdapter[Message]:
-    return TypeAdapter(_Read, config=_STRICT)
+    return _strict(_read())
+
+
+def _read() -> Any:
+    from pydantic import Discriminator  # slow to import, and not every process writes messages
+
+    return Annotated[Message, Discriminator("role")]
+
+
+def _strict(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind, config=_STRICT)
 
 
 def dump_messages(messages: Iterable[Message]) -> str:

@@ -7,7 +7,6 @@ tools and messages; must not know turns, agents or models.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -194,6 +193,8 @@ def _is_cancelled() -> bool:
     """Whether somebody cancels the task we are in, by anyio's means or asyncio's own."""
     if anyio.current_effective_deadline() == -math.inf:
         return True
+    import asyncio  # loaded already, where its event loop runs; an agent is defined without it
+
     try:
         task = asyncio.current_task()
     except RuntimeError:  # an event loop of another kind
