@@ -369,3 +369,9 @@ def test_the_options_that_the_page_names_exist(
         with pytest.raises(SystemExit):
             main([name, "--help"])
     assert f"{option} " in f"{capsys.readouterr().out} "
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m agentkit tools list --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{", "")

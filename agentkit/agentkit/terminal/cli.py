@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,9 +75,13 @@ def main(argv: Sequence[str] | None = None, *, backend: Backend | None = None) -
             module = importlib.import_module(command.module)
             _parse(given[0], command, module.add_options, given[1:], arguments)
             status: int = getattr(module, command.run)(arguments)
+            sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # who reads has enough, as `head` does; Python would say so at exit too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         if not (isinstance(error, AgentKitError) or is_own(error)):
             raise  # a mistake of ours
