@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from loops import add
 from pydantic import BaseModel, Field
 
 from agentkit import (
@@ -20,7 +21,6 @@ from agentkit import (
     Retry,
     RunContext,
     output_type,
-    tool,
 )
 from agentkit.testing import ScriptedBackend, ScriptItem, answer, assert_well_formed, call, refill
 
@@ -33,12 +33,6 @@ class Booking(BaseModel):
 @dataclass
 class Refusal:
     why: str
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add."""
-    return a + b
 
 
 async def test_an_answer_is_read_as_the_output_type() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from loops import add
 
 from agentkit import (
     Agent,
@@ -31,12 +32,6 @@ from agentkit import (
     tool,
 )
 from agentkit.testing import ScriptedBackend, answer, assert_well_formed, call
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add."""
-    return a + b
 
 
 @tool(approval=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from loops import add
 
 from agentkit import (
     Agent,
@@ -18,15 +19,8 @@ from agentkit import (
     RunContext,
     RunError,
     UserMessage,
-    tool,
 )
 from agentkit.testing import ScriptedBackend, answer, assert_not_called, call
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add."""
-    return a + b
 
 
 class Diary(Hooks[str]):

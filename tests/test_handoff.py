@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from loops import add
 
 from agentkit import (
     Agent,
@@ -25,12 +26,6 @@ from agentkit import (
     tool,
 )
 from agentkit.testing import ScriptedBackend, ScriptItem, answer, assert_well_formed, call
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add."""
-    return a + b
 
 
 @tool

@@ -362,7 +362,7 @@ def arguments_of(*words: str) -> Any:
 def test_a_port_that_is_taken_is_told_before_a_model_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(AgentKitError, match=f"127.0.0.1:{port}.*another --host or --port"):
+        with pytest.raises(AgentKitError, match=f"127.0.0.1:{port}.*another host or port"):
             serve(arguments_of("--model", "no/such", "--port", str(port)))
 
 

@@ -6,7 +6,7 @@ run only ever adds to the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -72,6 +72,19 @@ class FeedbackMessage:
 
 Message: TypeAlias = UserMessage | CallMessage | ResultMessage | AnswerMessage | FeedbackMessage
 History: TypeAlias = tuple[Message, ...]
+
+
+def waiting_calls(messages: Sequence[Message]) -> tuple[Call, ...]:
+    """The calls at the end of a history that have no result."""
+    done: set[str] = set()
+    for message in reversed(messages):
+        if isinstance(message, CallMessage):
+            return tuple(call for call in message.calls if call.id not in done)
+        if not isinstance(message, ResultMessage):
+            return ()
+        done.add(message.call_id)
+    return ()
+
 
 # A field that is not known is one that a newer version wrote: leaving it out would lose it.
 _STRICT: ConfigDict = {"strict": True, "extra": "forbid", "ser_json_inf_nan": "constants"}

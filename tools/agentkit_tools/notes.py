@@ -7,7 +7,7 @@ on a connection of its own. Numbers are never given twice. It must not know who 
 import re
 import sqlite3
 from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +15,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentkit import Plugin, PluginError, Retry, Tool, Toolset, tool
+from agentkit_tools.system.database import transaction
 
-_BUSY = 10.0  # seconds that an operation waits for another process's transaction
 _TABLE = """
 CREATE TABLE IF NOT EXISTS notes (
     id     INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -135,23 +135,13 @@ class Notes:
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
-        """One write transaction: committed when the block ends, rolled back when it raises."""
+        """One write transaction on the notes, whose tables are made first."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            made = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
-            with closing(made) as connection:
-                with suppress(sqlite3.OperationalError):  # locked: whoever is at it sets it too
-                    connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    connection.execute(_TABLE)
-                    if self._full_text:
-                        _index(connection)
-                    yield connection
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
-                connection.execute("COMMIT")
+            with transaction(self.path) as connection:
+                connection.execute(_TABLE)
+                if self._full_text:
+                    _index(connection)
+                yield connection
         except (sqlite3.Error, OSError) as error:
             message = f"the notes {str(self.path)!r} can't be used: {error}"
             raise PluginError(message) from error

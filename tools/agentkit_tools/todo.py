@@ -8,7 +8,7 @@ never given twice. It must not know who calls it.
 import os
 import sqlite3
 from collections.abc import Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,13 +17,12 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentkit import Plugin, PluginError, Tool, Toolset, tool
+from agentkit_tools.system.database import transaction
 
 PATH_VARIABLE = "AGENTKIT_TODO_PATH"
 """Environment variable that names the file; without it, the user's data folder holds it."""
 MAX_SHOWN = 20
 """Items that `todo_list` tells a model at most."""
-BUSY_SECONDS = 10.0
-"""How long an operation waits for another process's transaction."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS items (
@@ -150,34 +149,14 @@ class TodoList:
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
-        """One write transaction: committed when the block ends, rolled back when it raises."""
+        """One write transaction on the list, whose table is made first."""
         try:
-            with closing(self._connect()) as connection:
-                # IMMEDIATE waits for its turn here; a deferred one could fail half-way.
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    connection.execute(_TABLE)
-                    yield connection
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
-                connection.execute("COMMIT")
+            with transaction(self.path) as connection:
+                connection.execute(_TABLE)
+                yield connection
         except (sqlite3.Error, OSError) as error:
             message = f"the to-do list {str(self.path)!r} can't be used: {error}"
             raise PluginError(message) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
-        try:
-            # The file keeps the mode. Changing it does not wait for its turn as all else does: who
-            # finds it locked leaves it to whoever is at it.
-            with suppress(sqlite3.OperationalError):
-                connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
 
 
 def toolset(config: TodoConfig = TodoConfig()) -> Toolset:  # noqa: B008 (it is frozen)

@@ -31,6 +31,7 @@ from agentkit.defining.toolset import Toolset
 from agentkit.errors import AgentKitError
 from agentkit.mcp.answering import Answers
 from agentkit.running.threads import in_thread
+from agentkit_engine.server.listening import bound_socket
 
 PATH = "/mcp"
 _PARTING = 5  # seconds that what is under way is given when the server is told to end
@@ -129,7 +130,7 @@ class _Lines:
 
 
 async def _over_http(server: Server[Any], at: Http) -> None:
-    with _bound(at.host, at.port) as bound:
+    with bound_socket(at.host, at.port) as bound:
         host, port = bound.getsockname()[:2]
         local = ipaddress.ip_address(host).is_loopback
         if not local and not at.key:
@@ -205,17 +206,3 @@ class _Bearing:
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= 65535:  # which would be taken modulo 65536
-        raise AgentKitError(f"can't listen at {host}:{port}: a port is at most 65535")
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind)
-        if os.name != "nt":  # where it would let two servers share the port
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, OverflowError) as error:
-        raise AgentKitError(f"can't listen at {host}:{port}: {error}; choose another") from error
-    return bound

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 from agentkit.errors import AgentKitError, RunError, StoreError
-from agentkit.message import Call, CallMessage, History, Message, ResultMessage
+from agentkit.message import Call, CallMessage, History, Message, ResultMessage, waiting_calls
 from agentkit.stores.store import Store
 
 
@@ -92,14 +92,7 @@ class Journal:
 
     def waiting(self) -> tuple[Call, ...]:
         """The calls at the end of the history that have no result."""
-        done: set[str] = set()
-        for message in reversed(self._messages):
-            if isinstance(message, CallMessage):
-                return tuple(call for call in message.calls if call.id not in done)
-            if not isinstance(message, ResultMessage):
-                return ()
-            done.add(message.call_id)
-        return ()
+        return waiting_calls(self._messages)
 
     def last_results(self) -> tuple[ResultMessage, ...]:
         """The results at the end of the history."""

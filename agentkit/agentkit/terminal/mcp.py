@@ -26,6 +26,7 @@ from agentkit.mcp import Http, McpToolset, Prompt, Resource, ServerError, mcp_to
 from agentkit.mcp.client import McpOptions
 from agentkit.terminal.drawing import draw_tools
 from agentkit.terminal.loading import FORM, load_agent, load_deps
+from agentkit.terminal.options import names
 
 KEY_VARIABLE = "AGENTKIT_API_KEY"
 
@@ -73,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_serving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--tools", metavar="NAMES", type=_names, help="tool plugins to serve, separated by commas"
+        "--tools", metavar="NAMES", type=names, help="tool plugins to serve, separated by commas"
     )
     parser.add_argument(
         "--agent",
@@ -88,7 +89,7 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approve",
         metavar="NAMES",
-        type=_names,
+        type=names,
         default=[],
         help="tools that may be called though they need approval, separated by commas",
     )
@@ -202,8 +203,8 @@ def _draw(found: Found, console: Console) -> None:
 
 
 def _signature(prompt: Prompt) -> str:
-    names = [name if required else f"{name}?" for name, required in prompt.arguments.items()]
-    return f"{prompt.name}({', '.join(names)})"
+    given = [name if required else f"{name}?" for name, required in prompt.arguments.items()]
+    return f"{prompt.name}({', '.join(given)})"
 
 
 def _pair(mark: str, text: str) -> tuple[str, str]:
@@ -211,7 +212,3 @@ def _pair(mark: str, text: str) -> tuple[str, str]:
     if not found or not name:
         raise argparse.ArgumentTypeError(f"{text!r} is no NAME{mark}VALUE")
     return name.strip(), value.strip() if mark == ":" else value
-
-
-def _names(text: str) -> list[str]:
-    return [name for part in text.split(",") if (name := part.strip())]

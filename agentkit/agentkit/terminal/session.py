@@ -16,7 +16,7 @@ from rich.text import Text
 from agentkit.agent import Agent
 from agentkit.backend import ModelSettings
 from agentkit.errors import AgentKitError
-from agentkit.message import Call, CallMessage, History, ResultMessage
+from agentkit.message import Call, History, ResultMessage, waiting_calls
 from agentkit.result import Resume, RunResult
 from agentkit.running.stream import EventStream
 from agentkit.stores.store import Store
@@ -103,14 +103,7 @@ class Session:
     @property
     def waiting(self) -> tuple[Call, ...]:
         """The calls at the end of the history that have no result yet."""
-        done: set[str] = set()
-        for message in reversed(self.history):
-            if isinstance(message, CallMessage):
-                return tuple(call for call in message.calls if call.id not in done)
-            if not isinstance(message, ResultMessage):
-                break
-            done.add(message.call_id)
-        return ()
+        return waiting_calls(self.history)
 
     def _go_without(self) -> None:
         """What waits is not made: the user says something else instead."""

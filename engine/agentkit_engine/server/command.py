@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
-import socket
 import sys
 
 from agentkit_engine.errors import AgentKitError
 from agentkit_engine.server.limits import Limits
+from agentkit_engine.server.listening import bound_socket
 
 KEY_VARIABLE = "AGENTKIT_API_KEY"
 _PARTING = 10  # seconds that what is under way is given when the server is told to end
@@ -68,7 +68,7 @@ def serve(arguments: argparse.Namespace) -> int:
     from agentkit_engine.engine import Engine
 
     key = arguments.api_key or os.environ.get(KEY_VARIABLE)
-    with _bound(arguments.host, arguments.port) as bound:
+    with bound_socket(arguments.host, arguments.port) as bound:
         engine = Engine.load(arguments.model)
         app = make_app(engine, api_key=key, limits=Limits(sessions=arguments.max_sessions))
         config = uvicorn.Config(
@@ -89,18 +89,3 @@ def serve(arguments: argparse.Namespace) -> int:
         finally:
             engine.close()
     return 0
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that does not listen yet; a port that is taken is told before a model is loaded."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind)
-        if os.name != "nt":  # where it would let two servers share the port
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, OverflowError) as error:
-        raise AgentKitError(
-            f"can't listen at {host}:{port}: {error}; choose another --host or --port"
-        ) from error
-    return bound
