@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from agentkit_engine import Engine
 from agentkit_engine.server.app import make_app
 from agentkit_engine.server.limits import Limits
-from agentkit_engine.server.sessions import Sessions
+from agentkit_engine.server.native.sessions import Sessions
 
 
 @dataclass(frozen=True)

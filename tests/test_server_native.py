@@ -23,8 +23,9 @@ from tiny import WEATHER
 from agentkit_engine import AgentKitError, Engine, EngineBusy
 from agentkit_engine.server.command import add_options, serve
 from agentkit_engine.server.limits import Limits
-from agentkit_engine.server.sessions import Sessions
-from agentkit_engine.server.wire import Forking, Opening, Refused
+from agentkit_engine.server.native.sessions import Sessions
+from agentkit_engine.server.native.wire import Forking, Opening
+from agentkit_engine.server.transport.problems import Refused
 
 TOOL = WEATHER["function"]
 HELLO = {"role": "user", "content": "is it warm in Paris?"}

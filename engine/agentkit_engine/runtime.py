@@ -87,6 +87,7 @@ class Runtime:
         answer_tokens: int | None = None,
         layout: Layout | None = None,
         at_once: int = 1,
+        must_call: bool = False,
     ) -> list[Form]:
         """The forms of one turn's rows: the choice, one a call, the answer. Compiled once.
 
@@ -94,18 +95,24 @@ class Runtime:
             answer: the schema of answers; None for words.
             answer_tokens: of words, at most.
             at_once: calls that the choice may name, where the layout can say several.
+            must_call: the choice names one at least.
 
         Raises:
             UnsupportedSchema, UnsatisfiableSchema: what a schema says can't be guaranteed.
             CanvasTooShort: the shortest form of a call or an answer is longer than eight of the
                 model's canvases.
             LayoutError: the checkpoint does not know the layout.
-            TemplateError: a call has no name, or `answer_tokens` is below 1.
+            TemplateError: a call has no name, there is none that must be made, or `answer_tokens`
+                is below 1.
         """
         if "" in calls:
             raise TemplateError("a call has no name; give it one, as '' stands for the answer")
+        if must_call and not calls:
+            raise TemplateError("something must be called and no call is on offer; offer one")
         rows = [self._call(name, schema, layout) for name, schema in calls.items()]
-        choice = self.forms.choice(tuple(calls), layout=layout, at_once=at_once)
+        choice = self.forms.choice(
+            tuple(calls), layout=layout, at_once=at_once, must_call=must_call
+        )
         return [choice, *rows, self._answer(answer, answer_tokens, layout)]
 
     def said_text(self, tokens: Sequence[int]) -> str:

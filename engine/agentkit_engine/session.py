@@ -156,7 +156,7 @@ class Session:
         Raises:
             UnsupportedSchema, UnsatisfiableSchema: a schema can't be guaranteed.
             CanvasTooShort: the shortest form of a call or an answer is longer than eight canvases.
-            TemplateError, LayoutError: as of `infill`.
+            TemplateError, LayoutError: as of `infill`; or a call must be made and there is none.
             EngineError: `max_calls` is below 1.
         """
         work = await _compiled(partial(self._decide, calls, answer, options, on_draft))
@@ -242,9 +242,16 @@ class Session:
             raise EngineError(f"max_calls is {most}; at least 1 is needed")
         if batch not in (None, *get_args(Batch)):
             raise EngineError(f"batch is {batch!r}; take one of {', '.join(get_args(Batch))}")
-        tokens = options.pop("answer_tokens", None)
-        turn = self._turn(options, on_draft)
-        return decide(turn, calls, answer=answer, answer_tokens=tokens, most=most, batch=batch)
+        tokens, must_call = options.pop("answer_tokens", None), options.pop("must_call", False)
+        return decide(
+            self._turn(options, on_draft),
+            calls,
+            answer=answer,
+            answer_tokens=tokens,
+            most=most,
+            must_call=must_call,
+            batch=batch,
+        )
 
 
 def _origin(filled: Value | Decision) -> Origin:

@@ -21,7 +21,7 @@ from agentkit_engine.filling.drafts import Reads
 from agentkit_engine.filling.outcome import Answer, Call, Decision, DraftCall
 from agentkit_engine.filling.settings import Batch
 from agentkit_engine.filling.turn import Turn
-from agentkit_engine.layouts.forms import Form
+from agentkit_engine.layouts.forms import Choice, Form
 from agentkit_engine.layouts.joined import joined
 from agentkit_engine.scheduling.work import Work, encode
 from agentkit_engine.template import Schema
@@ -36,6 +36,7 @@ def decide(
     answer: Schema | None = None,
     answer_tokens: int | None = None,
     most: int,
+    must_call: bool = False,
     batch: Batch | None,
 ) -> Work[Decision]:
     """Chooses at most `most` of `calls` and fills them, or answers.
@@ -45,6 +46,7 @@ def decide(
     Args:
         calls: name -> schema of its arguments; without any it answers, and nothing is chosen.
         answer: the schema of answers; None for words, `answer_tokens` at most.
+        must_call: it does not answer.
         batch: as told, or what is cheaper here.
     """
     forms = turn.runtime.turn_forms(
@@ -53,6 +55,7 @@ def decide(
         answer_tokens=answer_tokens,
         layout=turn.settings.layout,
         at_once=most,
+        must_call=must_call,
     )
     if not calls:
         return _answered(turn, forms[-1])
@@ -63,7 +66,7 @@ def _answered(turn: Turn, form: Form) -> Work[Decision]:
     behind = yield from turn.prefix()
 
     def read(solved: Solved | None) -> Reads:
-        return Reads(answer=_text(turn, form, solved)) if solved else Reads()
+        return turn.reads(form, solved) if solved else Reads()
 
     solved = yield from turn.filled(form, behind, read)
     turn.say(solved.verified.said, solved.verified.prefix)
@@ -147,12 +150,14 @@ class _Round:
         wide = any(form.width > self._room for form in self._forms)
         # of the forms, those that are rows of the first forward: where something is to be filled in
         self._rows = [number for number, form in enumerate(self._forms) if form.regions]
+        if len(_options(self._forms[0])) == len(offered):  # it can't answer
+            self._rows = [number for number in self._rows if number <= len(offered)]
         self.batch: Batch = "choice-first" if wide else batch or self._cheaper()
         if self.batch != "whole":
             self._rows = [0]
         self.names: tuple[str, ...] = ()
         self.last = True
-        self.choice: Mapping[str, float] = {}
+        self.choice: dict[str, float] = {}
 
     def choose(self) -> Work[None]:
         """Denoises the choice; and with it, in one batch, whatever may be chosen."""
@@ -168,7 +173,8 @@ class _Round:
         forms = self._forms_of(self.names)
         if len(forms) > 1 and sum(form.width for form in forms) > self._room:
             self.names, self.last = self.names[:1], False  # the others are decided on again
-        self.choice = dict(zip([*self._offered, ""], shares[0], strict=True))
+        self.choice = dict.fromkeys([*self._offered, ""], 0.0)
+        self.choice |= zip(self.choice, shares[0], strict=False)  # which may lack the answer's
 
     def solved(self) -> Work[Solved]:
         """What was chosen, filled and verified."""
@@ -201,7 +207,7 @@ class _Round:
             return before
         forms = self._forms_of(names)
         if not names:
-            return Reads(answer=_text(self._turn, forms[0], solved))
+            return self._turn.reads(forms[0], solved)
         settled = _settled(forms, solved)
         calls = [
             call if number < settled else DraftCall(call.name, call.arguments)
@@ -254,14 +260,16 @@ class _Round:
         return "choice-first" if apart else "whole"
 
 
+def _options(choice: Form) -> Sequence[tuple[int, ...] | None]:
+    """What may be chosen first."""
+    first = choice.regions[0]
+    assert isinstance(first, Choice)
+    return first.sequences
+
+
 def _answer(turn: Turn, form: Form, solved: Solved) -> Answer:
     ((value, about),) = turn.values(solved, [form], turn=True)
     return Answer(value=value, text=turn.text(form, value), **about)
-
-
-def _text(turn: Turn, form: Form, solved: Solved) -> str:
-    """An answer as it reads in a draft."""
-    return turn.text(form, form.read(solved.verified.tokens))
 
 
 def _settled(forms: Sequence[Form], solved: Solved) -> int:

@@ -14,7 +14,7 @@ from agentkit_engine.filling.beliefs import Solved
 from agentkit_engine.filling.denoise import Denoising
 from agentkit_engine.filling.outcome import Call, Draft, DraftCall, DraftRow
 
-__all__ = ["Reader", "Reads", "RowsReader", "drawn", "unread"]
+__all__ = ["Reader", "Reads", "RowsReader", "drawn", "steady", "unread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,12 @@ class Reads:
     calls: tuple[Call | DraftCall, ...] = ()
     settled: int = 0
     answer: str | None = None
+    said: str = ""
 
     @property
     def certain(self) -> Reads:
         """Only what stays as it is."""
-        return Reads(self.calls[: self.settled], self.settled)
+        return Reads(self.calls[: self.settled], self.settled, said=self.said)
 
 
 Reader: TypeAlias = Callable[[Solved | None], Reads]
@@ -40,6 +41,11 @@ RowsReader: TypeAlias = Callable[[Denoising | None], Reads]
 def unread(_: object) -> Reads:
     """Tells nothing."""
     return Reads()
+
+
+def steady(reads: Reads) -> RowsReader:
+    """Reads the same in every row."""
+    return lambda _: reads
 
 
 def drawn(
@@ -62,4 +68,12 @@ def drawn(
         tokens = denoising.filled(row).tokens if done else denoising.canvas(row)
         states = denoising.states(row, last=done == most)
         found.append(DraftRow(denoising.form(row).name, tuple(map(text, tokens)), tuple(states)))
-    return Draft(first + done, first + most, tuple(found), reads.calls, reads.settled, reads.answer)
+    return Draft(
+        step=first + done,
+        steps=first + most,
+        rows=tuple(found),
+        calls=reads.calls,
+        settled=reads.settled,
+        answer=reads.answer,
+        said=reads.said,
+    )

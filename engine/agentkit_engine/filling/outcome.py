@@ -210,6 +210,7 @@ class Draft:
         calls: those of a decision as they read now. The first `settled` are whole `Call`s: they
             stay as they are, and stand first in what is decided.
         answer: what is filled in else, as it reads now: text, or JSON that satisfies the schema.
+        said: what that text begins with and goes on to begin with; of JSON, nothing.
     """
 
     step: int
@@ -218,6 +219,7 @@ class Draft:
     calls: tuple[Call | DraftCall, ...] = ()
     settled: int = 0
     answer: str | None = None
+    said: str = ""
 
 
 OnDraft: TypeAlias = Callable[[Draft], None]

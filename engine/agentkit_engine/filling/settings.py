@@ -57,6 +57,7 @@ class DecidingOptions(FillingOptions, total=False):
     """The options of a decision: those of a filling, and
 
     max_calls: calls of one turn, at most; 1 by default.
+    must_call: whether one is made in any case, and nothing answered.
     answer_tokens: of an answer in words, at most; by default as many as the checkpoint was taught,
         which is also the most, or one canvas. An answer by a schema is as long as that says.
     batch: "whole" batches the choice with all candidates, "choice-first" fills only what was
@@ -65,6 +66,7 @@ class DecidingOptions(FillingOptions, total=False):
     """
 
     max_calls: int
+    must_call: bool
     answer_tokens: int
     batch: Batch | None
 

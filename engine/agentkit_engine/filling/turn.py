@@ -20,7 +20,7 @@ from agentkit_engine.filling.beliefs import Beliefs, Solved
 from agentkit_engine.filling.canvases import Piece, beginning, piece_of, spans
 from agentkit_engine.filling.course import course_of
 from agentkit_engine.filling.denoise import Clock, Denoising
-from agentkit_engine.filling.drafts import Reader, Reads, RowsReader, drawn, unread
+from agentkit_engine.filling.drafts import Reader, Reads, RowsReader, drawn, steady, unread
 from agentkit_engine.filling.outcome import Filling, Origin, Timings
 from agentkit_engine.filling.settings import Settings, Verify
 from agentkit_engine.filling.solution import require_filling
@@ -209,11 +209,22 @@ class Turn:
             start += form.width
         return found
 
+    def reads(self, form: Form, solved: Solved) -> Reads:
+        """A row of which no call is read, as it reads in a draft."""
+        text = self.text(form, form.read(solved.verified.tokens))
+        return Reads(answer=text, said=self._said_text(form, solved.verified.said))
+
     def text(self, form: Form, value: Any) -> str:
         """What was filled in, as text."""
         if form.plain:
             return str(value)
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def _said_text(self, form: Form, said: Sequence[int]) -> str:
+        """What a text begins with that begins with these tokens; of JSON, nothing is told."""
+        known = self.runtime.forms.writing
+        # the last character may be there in part
+        return known.surface(said).decode(errors="ignore") if form.plain else ""
 
     def _refilling(self, form: Form, origin: Origin) -> Work[Filling]:
         """A filling that goes on from `origin` the next time."""
@@ -228,16 +239,14 @@ class Turn:
         prefix = yield from self.prefix()
 
         def read(solved: Solved | None) -> Reads:
-            if solved is None:
-                return Reads()
-            return Reads(answer=self.text(form, form.read(solved.verified.tokens)))
+            return self.reads(form, solved) if solved else Reads()
 
         solved = yield from self.filled(form, prefix, read)
         ((value, about),) = self.values(solved, [form])
         return Filling(value=value, text=self.text(form, value), **about, **self.effort())
 
     def _canvas_by_canvas(self, form: Form, prefix: Prefix, read: Reader) -> Work[Solved]:
-        """A row in pieces, each filled behind those before; as drafts, none reads as anything."""
+        """A row in pieces, each filled behind those before, which alone are read in drafts."""
         known = self.runtime.checkpoint.tokens
         silent = (known.filler, known.absent, known.pad)
         parts = spans(form, self.runtime.denoiser.canvas_length)
@@ -252,7 +261,8 @@ class Turn:
                 continue
             before, said = said, beginning(form, tokens, silent)
             behind = yield from self._told(prefix, behind, before, said)
-            denoising = yield from self.denoised(behind, [piece], _first_row, lambda _: read(None))
+            so_far = steady(replace(read(None), said=self._said_text(form, said)))
+            denoising = yield from self.denoised(behind, [piece], _first_row, so_far)
             pieces.append(Piece(span.start, denoising.filled(0)))
             tokens += pieces[-1].filled.tokens
         self._agreed.append(None)

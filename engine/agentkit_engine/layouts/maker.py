@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from agentkit_engine.errors import CanvasTooShort, LayoutError, TemplateError
 from agentkit_engine.layouts.floating import Floating
-from agentkit_engine.layouts.forms import Form, Writing
+from agentkit_engine.layouts.forms import Choice, Form, Writing
 from agentkit_engine.layouts.slots import Slots
 from agentkit_engine.template import Schema, Template
 
@@ -69,18 +69,27 @@ class FormMaker:
         key = (name, json.dumps(parameters), chosen)
         return self._keep(key, lambda: replace(chosen.call(name, parameters), role="call"))
 
-    def choice(self, names: Sequence[str], *, layout: Layout | None, at_once: int = 1) -> Form:
+    def choice(
+        self,
+        names: Sequence[str],
+        *,
+        layout: Layout | None,
+        at_once: int = 1,
+        must_call: bool = False,
+    ) -> Form:
         """Which of `names` is called; one option more than names, for none of them.
 
         Args:
             at_once: so many calls are chosen together, where the layout can say them and the canvas
                 has room for their names.
+            must_call: the first call has no such option.
         """
         chosen = self._layout(layout)
         one = self._keep((tuple(names), chosen, 1), lambda: chosen.choice(names))
         room = max(1, self.writing.canvas_length // one.width)
         calls = min(at_once, room) if chosen.several else 1
-        return self._keep((tuple(names), chosen, calls), lambda: chosen.choice(names, calls))
+        form = self._keep((tuple(names), chosen, calls), lambda: chosen.choice(names, calls))
+        return _calling(form) if must_call else form
 
     def answer(
         self,
@@ -136,3 +145,10 @@ class FormMaker:
             if len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
         return made
+
+
+def _calling(choice: Form) -> Form:
+    """A choice whose first is of a call, the option behind them all left out."""
+    first, *others = choice.regions
+    assert isinstance(first, Choice)
+    return replace(choice, regions=(replace(first, sequences=first.sequences[:-1]), *others))

@@ -1,32 +1,22 @@
 """The wire: the JSON of requests, answers and errors.
 
-Knows shapes and names, and what the engine calls them. Must not know sessions, routes or HTTP
-beyond its status codes. What comes in is checked here, so that nothing behind has to.
+Knows shapes and names, and what the engine calls them. Must not know sessions, routes or HTTP.
+What comes in is checked here, so that nothing behind has to.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from agentkit_engine.errors import (
-    CheckpointError,
-    DeadlineExceeded,
-    EngineBusy,
-    EngineError,
-    InvalidLogProbs,
-)
 from agentkit_engine.filling.outcome import Call, Decision, Draft, Effort, Filling, Value
 from agentkit_engine.filling.settings import DecidingOptions, FillingOptions
+from agentkit_engine.server.transport.dialect import Dialect
+from agentkit_engine.server.transport.problems import Problem
 
-_log = logging.getLogger(__name__)
-
-Form = TypeVar("Form", bound="Wire")
 # Gives the name by which a call of a tool, or an answer (None), can be refilled.
 Note: TypeAlias = Callable[[str | None, Value], str]
 LONGEST_ID = 64
@@ -160,84 +150,20 @@ class Forking(Wire):
     messages: Count | None = None
 
 
-@dataclass(eq=False)
-class Refused(Exception):
-    """A request that never reaches the engine.
-
-    field: the part of the body that is to blame, as `tools.0.name`; empty where none is.
-    """
-
-    status: int
-    kind: str
-    message: str
-    field: str = ""
-
-    def __str__(self) -> str:
-        return self.message
-
-
-def read_form(form: type[Form], body: bytes) -> Form:
-    """A request's body, checked.
-
-    Raises:
-        Refused: it is no JSON, or not of this form; names the field.
-    """
-    try:
-        return form.model_validate_json(body or b"{}")
-    except ValidationError as error:
-        first, *more = error.errors(include_url=False, include_context=False, include_input=False)
-        field = ".".join(map(str, first["loc"]))
-        others = f" ({len(more)} more)" if more else ""
-        if first["type"] == "json_invalid":
-            raise Refused(400, "InvalidJSON", f"the body is no JSON: {first['msg']}") from error
-        message = f"{field or 'the body'}: {first['msg']}{others}"
-        raise Refused(422, "InvalidRequest", message, field) from error
-
-
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """As the engine's sessions take them."""
     return [message.model_dump(exclude_none=True) for message in messages]
 
 
-def write_json(value: Any) -> bytes:
-    """JSON, as short as it gets."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+def error_json(problem: Problem) -> dict[str, Any]:
+    """A problem; an engine error's `arguments` let a client make the same error."""
+    about = {"type": problem.kind, "message": problem.message, "field": problem.field or None}
+    if problem.arguments or problem.notes:
+        about |= {"arguments": list(problem.arguments), "notes": list(problem.notes)}
+    return {"error": about}
 
 
-def write_event(name: str, value: Any) -> bytes:
-    """One server-sent event."""
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), write_json(value))
-
-
-def problem(error: Exception) -> tuple[int, dict[str, Any]]:
-    """An error as status and JSON.
-
-    The engine's own carry their `arguments`, by which a client makes the same error.
-    """
-    if isinstance(error, Refused):
-        return error.status, _error(error.kind, error.message, field=error.field or None)
-    if not isinstance(error, EngineError):
-        _log.error("a request failed", exc_info=error)
-        return 500, _error("InternalError", "the server failed; its log says how")
-    notes = list(getattr(error, "__notes__", ()))
-    told = _error(type(error).__name__, str(error), arguments=list(error.args), notes=notes)
-    return _status(error), told
-
-
-def _error(kind: str, message: str, *, field: str | None = None, **more: Any) -> dict[str, Any]:
-    return {"error": {"type": kind, "message": message, "field": field, **more}}
-
-
-def _status(error: EngineError) -> int:
-    match error:
-        case EngineBusy():
-            return 429
-        case DeadlineExceeded():
-            return 504
-        case CheckpointError() | InvalidLogProbs():
-            return 500
-        case _:
-            return 422
+NATIVE = Dialect(error=error_json)
 
 
 class Drafts:

@@ -23,15 +23,15 @@ from agentkit_engine.engine import Engine
 from agentkit_engine.errors import EngineBusy, TemplateError
 from agentkit_engine.filling.outcome import Alternative, Decision, Filling, OnDraft, Value
 from agentkit_engine.server.limits import Limits
-from agentkit_engine.server.wire import (
+from agentkit_engine.server.native.wire import (
     LONGEST_ID,
     Extending,
     Forking,
     Opening,
-    Refused,
     Settings,
     chat_messages,
 )
+from agentkit_engine.server.transport.problems import Refused
 from agentkit_engine.session import Session
 
 _ORIGINS = 64  # remembered of what a session filled in; a turn refills what it has just filled

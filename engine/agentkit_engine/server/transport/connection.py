@@ -1,6 +1,6 @@
-"""Connections: a body read within bounds, work that ends when its client goes, events as they come.
+"""Connections: work that ends when its client goes, events as they come.
 
-Knows ASGI. Must not know sessions or what is asked.
+Knows ASGI. Must not know what is asked, nor how an API writes.
 """
 
 from __future__ import annotations
@@ -14,31 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from agentkit_engine.server.wire import Refused, problem, write_event
+from agentkit_engine.server.transport.dialect import Dialect
+from agentkit_engine.server.transport.problems import problem_of
 
 T = TypeVar("T")
 Tell: TypeAlias = Callable[[str, Any], None]
-
-
-async def read_body(request: Request, *, most: int) -> bytes:
-    """The body of a request, which is JSON.
-
-    Raises:
-        Refused: it is said to be something else, or longer than `most` bytes.
-        ClientDisconnect: it never came to its end.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":  # which no web page can send here without being asked first
-        raise Refused(415, "UnsupportedMediaType", f"the body is {kind!r}; send 'application/json'")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
-        raise _too_long(most)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise _too_long(most)
-    return bytes(body)
 
 
 async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T:
@@ -72,14 +52,14 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, work: Callable[[Tell], Awaitable[None]]) -> None:
+    def __init__(self, work: Callable[[Tell], Awaitable[None]], dialect: Dialect) -> None:
         """
         Args:
             work: given a function that tells an event, by its name and its JSON value.
         """
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._work = work
+        self._work, self._dialect = work, dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # As long as it needs be: a work tells no more than a few events a step.
@@ -88,7 +68,7 @@ class EventStream(Response):
         begun = False
 
         def tell(name: str, value: Any) -> None:
-            sender.send_nowait(write_event(name, value))
+            sender.send_nowait(self._dialect.event(name, value))
 
         async def produce() -> None:
             with sender:
@@ -107,11 +87,15 @@ class EventStream(Response):
                         await send(self._start())
                     await send(_part(event, more=True))
             if begun:
-                last = write_event("error", problem(failed[0])[1]) if failed else b""
-                await send(_part(last, more=False))
+                await send(_part(self._last(failed), more=False))
             group.cancel_scope.cancel()
         if failed and not begun:
             raise failed[0]
+
+    def _last(self, failed: list[Exception]) -> bytes:
+        if not failed:
+            return self._dialect.last
+        return self._dialect.event("error", self._dialect.error(problem_of(failed[0])))
 
     def _start(self) -> dict[str, Any]:
         return {
@@ -129,7 +113,3 @@ async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-
-
-def _too_long(most: int) -> Refused:
-    return Refused(413, "BodyTooLong", f"the body is longer than {most} bytes; send less")
