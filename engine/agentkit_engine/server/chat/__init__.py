@@ -1,0 +1,7 @@
+"""Chats as other servers speak them: one turn asked for, decided by the engine, told their way.
+
+asked       one turn of a chat, whatever API asked for it
+turns       asks the engine: prefix, choice, calls or answer, and what of them is certain already
+openai/     /v1/chat/completions, /v1/responses, /v1/models
+anthropic/  /v1/messages
+"""

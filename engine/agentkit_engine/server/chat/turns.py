@@ -1,0 +1,162 @@
+"""Turns: the engine is asked, and what of its drafts is certain is told at once.
+
+Knows the engine's sessions, decisions and drafts. Must not know any API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from agentkit_engine.filling.outcome import Call, Decision, Draft
+from agentkit_engine.server.chat.asked import (
+    Asked,
+    CallDelta,
+    Delta,
+    TextDelta,
+    TurnCall,
+    Turned,
+    new_id,
+)
+from agentkit_engine.server.transport.service import Service
+from agentkit_engine.session import Session
+
+Hear: TypeAlias = Callable[[Delta], None]
+
+
+async def take_turn(service: Service, asked: Asked, hear: Hear | None = None) -> list[Turned]:
+    """What came of each choice.
+
+    Args:
+        hear: told more of an answer and of calls as soon as they are certain, all of them in the
+            end.
+
+    Raises:
+        EngineError: as of `Engine.session`, `Session.extend` and `Session.decide`.
+    """
+    tools = [tool.declaration for tool in asked.tools]
+    make = partial(service.engine.session, instructions=asked.instructions, tools=tools)
+    session = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
+    others: list[Session] = []
+    try:
+        await session.extend(*asked.messages)
+        others = [session.fork() for _ in range(asked.choices - 1)]
+        return await _choices(service, asked, [session, *others], hear)
+    finally:
+        for one in (session, *others):
+            one.close()
+
+
+async def _choices(
+    service: Service, asked: Asked, sessions: Sequence[Session], hear: Hear | None
+) -> list[Turned]:
+    """All choices; their forwards are batched."""
+    if len(sessions) == 1:
+        return [await _choice(service, asked, 0, sessions[0], hear)]
+    found: dict[int, Turned] = {}
+    failed: list[Exception] = []
+
+    async def one(number: int, session: Session, scope: anyio.CancelScope) -> None:
+        try:
+            found[number] = await _choice(service, asked, number, session, hear)
+        except Exception as error:  # raised outside of the group, which would wrap it
+            failed.append(error)
+            scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for number, session in enumerate(sessions):
+            group.start_soon(one, number, session, group.cancel_scope)
+    if failed:
+        raise failed[0]
+    return [found[number] for number in range(len(sessions))]
+
+
+async def _choice(
+    service: Service, asked: Asked, number: int, session: Session, hear: Hear | None
+) -> Turned:
+    telling = _Telling(number, asked.stop, hear)
+    options = asked.options.copy()
+    options["seed"] = options.get("seed", 0) + number
+    parameters = {tool.name: tool.parameters for tool in asked.tools}
+    decision = await session.decide(
+        {name: parameters[name] for name in asked.callable},
+        answer=asked.output,
+        must_call=asked.must_call,
+        on_draft=telling.draw if hear else None,
+        **options,
+    )
+    service.meter.filled(decision)
+    return telling.turned(decision)
+
+
+class _Telling:
+    """What is told of one choice: each thing once, and nothing that may yet change."""
+
+    def __init__(self, choice: int, stop: Sequence[str], hear: Hear | None) -> None:
+        self._choice, self._stop, self._hear = choice, stop, hear
+        self._calls: list[TurnCall] = []
+        self._told = 0  # characters of the answer
+
+    def draw(self, draft: Draft) -> None:
+        """Tells what a draft is certain of."""
+        settled = [call for call in draft.calls[: draft.settled] if isinstance(call, Call)]
+        self._tell_calls(settled)
+        if draft.said:
+            text, by = cut(draft.said, self._stop)
+            # what may yet turn out to be the beginning of a stop text is held back
+            held = 0 if by else _begun(text, self._stop)
+            self._tell_text(text[: len(text) - held])
+
+    def turned(self, decision: Decision) -> Turned:
+        """What came of it; tells what was not told yet."""
+        self._tell_calls(decision.calls)
+        text, by = decision.answer, None
+        if text is not None:
+            text, by = cut(text, self._stop) if decision.value == text else (text, None)
+            self._tell_text(text)
+        return Turned(
+            text=text,
+            calls=tuple(self._calls),
+            reason="calls" if self._calls else "stop",
+            stopped_by=by,
+            decision=decision,
+        )
+
+    def _tell_calls(self, calls: Sequence[Call]) -> None:
+        for call in calls[len(self._calls) :]:
+            made = TurnCall(
+                id=new_id("call_"),
+                name=call.name,
+                arguments=call.arguments,
+                confidence=dict(call.confidence),
+            )
+            if self._hear:
+                self._hear(CallDelta(choice=self._choice, number=len(self._calls), call=made))
+            self._calls.append(made)
+
+    def _tell_text(self, text: str) -> None:
+        if self._hear and len(text) > self._told:
+            self._hear(TextDelta(choice=self._choice, text=text[self._told :]))
+        self._told = max(self._told, len(text))
+
+
+def cut(text: str, stop: Sequence[str]) -> tuple[str, str | None]:
+    """A text up to the first of some texts, and which that was."""
+    found = [(text.index(one), one) for one in stop if one and one in text]
+    if not found:
+        return text, None
+    place, by = min(found)
+    return text[:place], by
+
+
+def _begun(text: str, stop: Sequence[str]) -> int:
+    """How many characters at the end may be the beginning of a stop text."""
+    longest = max((len(one) for one in stop), default=0)
+    for size in range(min(longest - 1, len(text)), 0, -1):
+        if any(one.startswith(text[-size:]) for one in stop):
+            return size
+    return 0
