@@ -62,6 +62,7 @@ def decided(
     answer: Schema | None = None,
     on_draft: OnDraft | None = None,
     batch: Batch | None = None,
+    must_call: bool = False,
     layout: Layout = "slots",
     prompt: str = "hello",
     **options: Any,
@@ -81,5 +82,5 @@ def decided(
         for numbers, count in zip(chosen, left, strict=False)
     ]
     choosing: Any = Choosing(engine, *choices)
-    work = decide(turn, calls, answer=answer, most=most, batch=batch)
+    work = decide(turn, calls, answer=answer, most=most, must_call=must_call, batch=batch)
     return run_alone(work, choosing, on_event=on_draft)

@@ -221,6 +221,33 @@ def test_an_answer_ends_it(engine: Engine, layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("batch", ["whole", "choice-first"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_where_something_must_be_called_it_is_never_answered(
+    engine: Engine, layout: Layout, batch: Batch
+) -> None:
+    with counted(engine) as seen:
+        decision = decided(
+            engine,
+            CALLS,
+            [[3]],  # the model is sure that it wants to answer
+            must_call=True,
+            batch=batch,
+            layout=layout,
+            verify="off",
+        )
+    assert decision.calls
+    assert decision.answer is None
+    assert decision.choice[""] == 0.0
+    assert list(decision.choice) == [*CALLS, ""]
+    assert sum(decision.choice.values()) == pytest.approx(1.0)
+    with counted(engine) as free:
+        decided(engine, CALLS, [[3]], batch=batch, layout=layout, verify="off")
+    assert batch == "choice-first" or seen[0] < free[0]  # no row for an answer
+    with pytest.raises(TemplateError, match="no call is on offer"):
+        engine.session().decide_sync({}, must_call=True)
+
+
+@pytest.mark.parametrize("batch", ["whole", "choice-first"])
 @pytest.mark.parametrize("verify", ["off", "exact"])
 def test_calls_too_wide_for_one_canvas_are_made_one_after_the_other(
     engine: Engine, batch: Batch, verify: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import jsonschema
@@ -156,6 +157,33 @@ def test_an_answer_reads_as_text_at_any_step(engine: Engine, layout: Layout) -> 
         template = Template.json_schema(ANSWER)
         filling = session.infill_sync(template, on_draft=filled.append, **options)
         assert filled[-1].answer == filling.text
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("tokens", [12, 150])  # of one canvas, and of several
+def test_what_an_answer_is_certain_to_begin_with_stays(
+    engine: Engine, layout: Layout, tokens: int
+) -> None:
+    told = 0
+    for seed in range(4):
+        session = engine.session()
+        session.extend_sync(f"hello {seed}")
+        drafts: list[Draft] = []
+        decision = session.decide_sync(
+            {},
+            answer_tokens=tokens,
+            on_draft=drafts.append,
+            layout=layout,
+            verify="exact" if tokens < 100 else None,
+            rounds=100,
+            seed=seed,
+        )
+        said = [draft.said for draft in drafts]
+        assert all(after.startswith(before) for before, after in pairwise(said))
+        assert decision.answer is not None
+        assert decision.answer.startswith(said[-1])
+        told += len(said[-1])
+    assert told > 0  # something was certain before the end
 
 
 def test_nothing_is_read_where_nobody_listens(
