@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 
 from agentkit_engine import Engine
 from agentkit_engine.server.app import make_app
 from agentkit_engine.server.limits import Limits
+from agentkit_engine.server.listening import bound_socket
 from agentkit_engine.server.native.sessions import Sessions
+from agentkit_engine.server.operation.draining import Server
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Served:
 
     url: str
     app: Starlette
+    server: Server
 
     @property
     def sessions(self) -> Sessions:
@@ -38,17 +40,42 @@ class Served:
 
 @contextmanager
 def serving(
-    engine: Engine, *, api_key: str | None = None, limits: Limits | None = None, port: int = 0
+    engine: Engine,
+    *,
+    limits: Limits | None = None,
+    port: int = 0,
+    drain: float = 30.0,
+    **options: Any,
 ) -> Generator[Served]:
-    """The engine behind HTTP, until the end of the block."""
-    app = make_app(engine, api_key=api_key, limits=limits)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False))
-    thread = threading.Thread(target=server.run)
+    """The engine behind HTTP, until the end of the block.
+
+    Args:
+        drain: seconds that what is under way then is given.
+        options: of `make_app`.
+    """
+    app = make_app(engine, limits=limits, **options)
+    with _running(app, limits or Limits(), port, drain) as (url, server):
+        yield Served(url, app, server)
+
+
+@contextmanager
+def listening(app: Starlette, *, limits: Limits | None = None, port: int = 0) -> Generator[str]:
+    """An application behind HTTP, at that URL, until the end of the block."""
+    with _running(app, limits or Limits(), port, 30.0) as (url, _):
+        yield url
+
+
+@contextmanager
+def _running(
+    app: Starlette, limits: Limits, port: int, drain: float
+) -> Generator[tuple[str, Server]]:
+    bound = bound_socket("127.0.0.1", port)
+    server = Server(app, limits=limits, drain=drain)
+    thread = threading.Thread(target=server.run, args=([bound],))
     thread.start()
     try:
         until(lambda: server.started)
-        [listening] = server.servers[0].sockets
-        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", app)
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}", server
     finally:
         server.should_exit = True
         thread.join()

@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import httpx2
 import pytest
 from serving import Served, held_forwards, serving, until
 from tiny import WEATHER
@@ -223,6 +224,27 @@ async def test_forks_go_their_own_ways(embedded: EmbeddedBackend, remote: Remote
         check_alike(expected[0], await late_twin.decide())  # there is nothing left to fork
         for one in (early, late, late_twin):
             await one.aclose()
+
+
+async def test_a_conversation_and_its_forks_name_one_session_to_be_routed_by(
+    remote: RemoteBackend,
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    async def note(request: httpx2.Request) -> None:
+        asked.append((request.url.path, request.headers.get("x-agentkit-session")))
+
+    client = await remote._service._client.get()
+    client.event_hooks = {"request": [note]}
+    async with talking(remote, HELLO) as conversation:
+        await conversation.decide(on_draft=lambda _: None)
+        twin = conversation.fork()
+        await twin.decide()
+        await twin.aclose()
+    [route] = {route for _, route in asked}
+    paths = [path for path, _ in asked]
+    assert paths[:2] == ["/v1/sessions", f"/v1/sessions/{route}/decide"]
+    assert f"/v1/sessions/{route}/fork" in paths
 
 
 async def test_a_session_the_server_has_closed_is_made_anew(

@@ -92,7 +92,7 @@ def test_a_session_is_made_grows_decides_and_is_closed(
 def test_an_unknown_session_and_an_unknown_route_are_not_found(client: httpx2.Client) -> None:
     unknown = client.post("/v1/sessions/nothing/decide", json={})
     assert (unknown.status_code, failure(unknown)["type"]) == (404, "SessionGone")
-    for method, path, status in (("GET", "/v2", 404), ("GET", "/v1/sessions", 405)):
+    for method, path, status in (("GET", "/v1/infill/x", 404), ("GET", "/v1/sessions", 405)):
         response = client.request(method, path)
         assert (response.status_code, failure(response)["type"]) == (status, "NoSuchRoute")
 

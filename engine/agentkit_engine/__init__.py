@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         DraftRow,
         Filling,
         Timings,
+        Token,
         Value,
     )
     from agentkit_engine.filling.settings import DecidingOptions, FillingOptions
@@ -57,7 +58,7 @@ _HOMES = {
     "lattice": ("Bias",),
     "filling.outcome": (
         "Alternative", "Answer", "Call", "Decision", "Draft", "DraftCall", "DraftRow", "Filling",
-        "Timings", "Value",
+        "Timings", "Token", "Value",
     ),
     "session": ("Session",),
     "filling.settings": ("DecidingOptions", "FillingOptions"),
@@ -91,6 +92,7 @@ __all__ = [
     "Template",
     "TemplateError",
     "Timings",
+    "Token",
     "UnsatisfiableSchema",
     "UnsupportedSchema",
     "Value",

@@ -6,16 +6,28 @@ Must not know agents or servers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentkit_engine.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
+from agentkit_engine.contexts.document import Document
+from agentkit_engine.contexts.prefixes import StoreStatistics
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.layouts.maker import Layout
 from agentkit_engine.runtime import Runtime
+from agentkit_engine.scheduling.scheduler import Statistics
 from agentkit_engine.session import Session
 from agentkit_engine.syntax import Syntax
 from agentkit_engine.template import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """What an engine has done so far and what it holds now."""
+
+    works: Statistics
+    prefixes: StoreStatistics
 
 
 class Engine:
@@ -82,6 +94,14 @@ class Engine:
         """How the checkpoint writes values."""
         return self.runtime.syntax
 
+    @property
+    def statistics(self) -> EngineStatistics:
+        """A snapshot of what was done until now and what is held."""
+        runtime = self.runtime
+        return EngineStatistics(
+            works=runtime.scheduler.statistics, prefixes=runtime.prefixes.statistics
+        )
+
     def close(self) -> None:
         """Ends what is under way and frees the model's thread. May be called again."""
         self.runtime.scheduler.close()
@@ -100,6 +120,17 @@ class Engine:
             EngineError: a tool is no declaration.
         """
         return Session(self.runtime, instructions=instructions, tools=tools)
+
+    def document(self, *pieces: str) -> Session:
+        """A new context that is a text and no chat, such as what stands before a hole in a file.
+
+        Each piece is tokenised by itself. A text that is sent again and again as it grows, cut into
+        the same pieces, is found encoded as far as it is the same; nothing of it is encoded before
+        the first filling, or `Session.extend`.
+        """
+        runtime = self.runtime
+        context = Document(runtime.checkpoint.tokenizer, runtime.prefixes, pieces)
+        return Session(runtime, context=context)
 
     def prepare(
         self,

@@ -25,7 +25,15 @@ from agentkit_engine.scheduling.scheduler import Scheduler
 from agentkit_engine.syntax import syntax_of
 from agentkit_engine.template import Schema
 
+ANSWER_NOTE = "This is about the answer."
+"""What is noted of an error in an answer's schema."""
+
 _HOST_MEMORY = 1 << 30
+
+
+def arguments_note(name: str) -> str:
+    """What is noted of an error in the schema of a call's arguments."""
+    return f"This is about the arguments of {name!r}."
 
 
 class Runtime:
@@ -135,14 +143,14 @@ class Runtime:
         try:
             return self.forms.call(name, schema, layout=layout)
         except TemplateError as error:
-            error.add_note(f"This is about the arguments of {name!r}.")
+            error.add_note(arguments_note(name))
             raise
 
     def _answer(self, schema: Schema | None, tokens: int | None, layout: Layout | None) -> Form:
         try:
             return self.forms.answer(schema=schema, most_tokens=tokens, layout=layout)
         except TemplateError as error:
-            error.add_note("This is about the answer.")
+            error.add_note(ANSWER_NOTE)
             raise
 
     def _encode(self, surface: bytes) -> list[int]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, Unpack, get_args
+from typing import Any, Unpack, get_args
 
-import anyio.to_thread
-
+from agentkit_engine.compiling import compiled
 from agentkit_engine.contexts.context import ChatMessage, Context
 from agentkit_engine.errors import EngineError, TemplateError
 from agentkit_engine.filling.deciding import decide
@@ -24,11 +23,12 @@ from agentkit_engine.runtime import Runtime
 from agentkit_engine.scheduling.work import Work
 from agentkit_engine.template import Schema, Template
 
-T = TypeVar("T")
-
 
 class Session:
-    """A context that grows, encoded once. Made by `Engine.session`; used by one task at a time.
+    """A context that grows, encoded once. Used by one task at a time.
+
+    Made by `Engine.session`, for a chat, or `Engine.document`, for a text that is none: it grows by
+    pieces of text where a chat does by messages.
 
     Whatever fills something takes the `FillingOptions` of a filling, and
 
@@ -80,11 +80,13 @@ class Session:
     async def extend(self, *messages: ChatMessage | str, deadline: float | None = None) -> None:
         """Adds messages to the context and encodes what is new; a string is a user's message.
 
+        A document takes strings only, which are more of its text.
+
         Messages that say what the last decision decided take over the tokens of its canvas. Where
         it is cancelled, `messages` tells whether they were added before that.
 
         Raises:
-            EngineError: a message has no role.
+            EngineError: a message has no role, or is one of a document.
             CheckpointError: the chat template refuses the chat, or there is none.
             ContextTooLong, EngineBusy, DeadlineExceeded: as of the class; nothing was added.
         """
@@ -118,7 +120,7 @@ class Session:
             LayoutError: the checkpoint does not know the layout.
         """
         turn = self._turn(options, on_draft)
-        work = await _compiled(partial(turn.infill, template, width=width))
+        work = await compiled(partial(turn.infill, template, width=width))
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def infill_sync(
@@ -159,7 +161,7 @@ class Session:
             TemplateError, LayoutError: as of `infill`; or a call must be made and there is none.
             EngineError: `max_calls` is below 1.
         """
-        work = await _compiled(partial(self._decide, calls, answer, options, on_draft))
+        work = await compiled(self._deciding(calls, answer, options, on_draft))
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def decide_sync(
@@ -172,7 +174,7 @@ class Session:
         **options: Unpack[DecidingOptions],
     ) -> Decision:
         """`decide` for synchronous code."""
-        work = self._decide(calls, answer, options, on_draft)
+        work = self._deciding(calls, answer, options, on_draft)()
         return self._runtime.scheduler.run_sync(work, deadline=deadline, on_event=on_draft)
 
     async def refill(
@@ -199,7 +201,7 @@ class Session:
             TemplateError: nothing was filled in at a pointer, or a decision holds no answer.
         """
         turn = self._turn(_unverified(options), on_draft)
-        work = await _compiled(partial(turn.refill, _origin(filled), rejected))
+        work = await compiled(partial(turn.refill, _origin(filled), rejected))
         return await self._runtime.scheduler.run(work, deadline=deadline, on_event=on_draft)
 
     def refill_sync(
@@ -230,20 +232,22 @@ class Session:
             drafts=on_draft is not None,
         )
 
-    def _decide(
+    def _deciding(
         self,
         calls: Mapping[str, Schema],
         answer: Schema | None,
         options: DecidingOptions,
         on_draft: OnDraft | None,
-    ) -> Work[Decision]:
+    ) -> Callable[[], Work[Decision]]:
+        """What makes the work of a decision, and compiles what that needs."""
         most, batch = options.pop("max_calls", 1), options.pop("batch", None)
         if most < 1:
             raise EngineError(f"max_calls is {most}; at least 1 is needed")
         if batch not in (None, *get_args(Batch)):
             raise EngineError(f"batch is {batch!r}; take one of {', '.join(get_args(Batch))}")
         tokens, must_call = options.pop("answer_tokens", None), options.pop("must_call", False)
-        return decide(
+        return partial(
+            decide,
             self._turn(options, on_draft),
             calls,
             answer=answer,
@@ -265,11 +269,6 @@ def _origin(filled: Value | Decision) -> Origin:
     if filled.answered is None:
         raise TemplateError("this decision holds calls and no answer; refill one of its calls")
     return filled.answered.origin
-
-
-async def _compiled(make: Callable[[], T]) -> T:
-    """A work, of which the templates are compiled off the event loop and off the model's thread."""
-    return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
 
 
 def _unverified(options: FillingOptions) -> FillingOptions:

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeGuard
 
-from agentkit_engine.errors import TemplateError, UnsupportedSchema
+from agentkit_engine.errors import SchemaTooLarge, TemplateError, UnsupportedSchema
 from agentkit_engine.grammar.sources import Schema as Schema
 from agentkit_engine.grammar.sources import schema_of
+from agentkit_engine.patience import keep_on
 from agentkit_engine.syntax import Syntax
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -24,6 +25,7 @@ _ANNOTATIONS = {
     "$comment", "$schema", "$id", "$defs", "definitions",
 }  # fmt: skip
 _MAX_REFERENCES = 16
+_MOST_SEGMENTS = 20_000  # no canvas holds as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +331,10 @@ def _is_string(schema: Schema) -> bool:
 def _join(segments: Iterator[Segment]) -> Iterator[Segment]:
     """Joins neighbouring literals, so that each is tokenised as a whole."""
     pending = b""
-    for segment in segments:
+    for number, segment in enumerate(segments):
+        keep_on()
+        if number > _MOST_SEGMENTS:  # references can multiply a schema without end
+            raise SchemaTooLarge(number, _MOST_SEGMENTS, "parts")
         if isinstance(segment, Text):
             pending += segment.content
             continue

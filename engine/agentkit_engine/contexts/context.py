@@ -75,6 +75,7 @@ class Context:
         self._head = self._place(self._written) if head else None
         self._here: _Place | None = None  # None until these messages are encoded
         self._said: _Place | None = None
+        self._fresh = 0  # tokens encoded since somebody asked
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:
@@ -91,7 +92,7 @@ class Context:
             CheckpointError: the chat template refuses the chat.
             ContextTooLong: the chat is longer than the model's context.
         """
-        grown = (*self._messages, *map(chat_message, messages))
+        grown = (*self._messages, *map(self._message, messages))
         transcript = self._write(grown)
         prefix = yield from self._encode(transcript)
         if messages:
@@ -143,6 +144,11 @@ class Context:
         if prefix is not None:
             self._store.keep(prefix)
 
+    def take_fresh(self) -> int:
+        """How many tokens were encoded, and not found encoded, since this was asked last."""
+        fresh, self._fresh = self._fresh, 0
+        return fresh
+
     def fork(self) -> Context:
         """A second context that goes on from here; nothing is copied but the list of messages."""
         return copy.copy(self)  # all it holds is immutable
@@ -168,6 +174,9 @@ class Context:
         self._forget()
         self._head = self._here = None
 
+    def _message(self, message: ChatMessage | str) -> ChatMessage:
+        return chat_message(message)
+
     def _place(self, transcript: Transcript) -> _Place:
         return _Place(transcript, self._store.stand(transcript.tokens))
 
@@ -186,6 +195,7 @@ class Context:
         tokens = transcript.tokens
         found = self._store.longest(tokens)
         done = found.length if found else 0
+        fresh = len(tokens) - done
         head = self._head.transcript.tokens if self._head else ()
         if done < len(head) and tokens[: len(head)] == head:
             found = yield from encode(head[done:], found)
@@ -193,6 +203,7 @@ class Context:
             done = len(head)
         if found is None or done < len(tokens):
             found = yield from encode(tokens[done:], found)
+        self._fresh += fresh
         return found
 
     def _settle(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeVar
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 from agentkit_engine.filling.canvases import Piece
 from agentkit_engine.filling.course import course_of
-from agentkit_engine.filling.outcome import Alternative
+from agentkit_engine.filling.outcome import Alternative, Token
 from agentkit_engine.filling.solution import confidences, runners_up
+from agentkit_engine.filling.tokens import json_tokens, said_tokens, write_json
 from agentkit_engine.filling.verify import Verified
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.lattice import Bias
@@ -41,12 +42,15 @@ class Beliefs:
 
     Attributes:
         bias: that it was filled under.
+        value, plain: what was read from it, and whether that is a text and not JSON.
         head: only of what lies below this pointer, which is left off.
     """
 
     solved: Solved
     vocabulary: Vocabulary
     bias: Bias | None
+    value: Any
+    plain: bool
     head: str = ""
 
     @cached_property
@@ -82,6 +86,30 @@ class Beliefs:
             )
         return self._below(found)
 
+    def tokens(self, likeliest: int) -> Sequence[Token]:
+        """What it says, token by token."""
+        row = self.solved.verified.tokens
+        found: dict[str, list[Token]] = {}
+        for piece in self.solved.free:
+            own = row[piece.start : piece.stop]
+            of_piece = said_tokens(piece.filled, own, self.vocabulary, likeliest)
+            for pointer, tokens in of_piece.items():
+                found.setdefault(pointer, []).extend(tokens)
+        said = self._below(found)
+        if self.plain:
+            return said.get("", [])
+        return json_tokens(self.value, said, partial(self._whole, likeliest))
+
+    def _whole(self, likeliest: int, pointer: str, text: str) -> Token:
+        """A value as one token; of others, no more than the runner-up is known."""
+        nats = _nats(self.posterior[pointer])
+        found = [(text.encode(), nats)]
+        if likeliest and pointer in self.runners_up:
+            other = self.runners_up[pointer]
+            found.append((write_json(other.value).encode(), _nats(other.probability)))
+        found.sort(key=lambda one: -one[1])
+        return Token(text.encode(), nats, tuple(found[:likeliest]))
+
     def _below(self, found: Mapping[str, T]) -> dict[str, T]:
         start = len(self.head)
         return {
@@ -89,3 +117,7 @@ class Beliefs:
             for pointer, one in found.items()
             if pointer.startswith(self.head) and pointer[start : start + 1] in ("", "/")
         }
+
+
+def _nats(probability: float) -> float:
+    return math.log(probability) if probability > 0 else -math.inf

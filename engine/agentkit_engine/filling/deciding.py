@@ -254,6 +254,8 @@ class _Round:
     def _cheaper(self) -> Batch:
         """By the cost of forwards as it was measured here: one of all rows, or two of few."""
         choice, *rows = (self._forms[number].width for number in self._rows)
+        if not rows:  # whatever may be chosen says what it says
+            return "whole"
         mean = sum(rows) // len(rows)
         costs = self._turn.runtime.costs
         apart = costs.cheaper_apart(choice + sum(rows), [choice, mean])
@@ -269,7 +271,13 @@ def _options(choice: Form) -> Sequence[tuple[int, ...] | None]:
 
 def _answer(turn: Turn, form: Form, solved: Solved) -> Answer:
     ((value, about),) = turn.values(solved, [form], turn=True)
-    return Answer(value=value, text=turn.text(form, value), **about)
+    return Answer(
+        value=value,
+        text=turn.text(form, value),
+        words=form.plain,
+        full=form.full(solved.verified.tokens),
+        **about,
+    )
 
 
 def _settled(forms: Sequence[Form], solved: Solved) -> int:

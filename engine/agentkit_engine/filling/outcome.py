@@ -5,7 +5,7 @@ Knows their shape alone. Must not know how they come about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -47,6 +47,7 @@ class Effort:
         passes: passes of the causal encoder over fillings.
         tokens: positions that were filled.
         prompt_tokens: of the context it was filled in behind.
+        cached_tokens: those of them that did not have to be encoded since the last filling.
         elapsed: seconds, the encoding of the context not included.
         agreed: whether the causal encoder agrees with every token, as verify="exact" asks it; False
             where the rounds ran out before; None where it wasn't asked.
@@ -57,6 +58,7 @@ class Effort:
     passes: int = 0
     tokens: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     elapsed: float = 0.0
     agreed: bool | None = None
     timings: Timings = Timings()
@@ -68,6 +70,23 @@ class Alternative:
 
     value: Any
     probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of what was filled in, and how probable the model found it at its place.
+
+    Attributes:
+        text: what it writes; a character's bytes may be shared among several. Nothing where, in
+            place of a token, the text has ended.
+        nats: log of its probability; 0 for what the schema settles.
+        likeliest: what might have stood there, the likeliest first, as far as it was asked for;
+            nothing for what the schema settles.
+    """
+
+    text: bytes
+    nats: float
+    likeliest: tuple[tuple[bytes, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +115,8 @@ class Beliefs(Protocol):
 
     @property
     def runners_up(self) -> Mapping[str, Alternative]: ...
+
+    def tokens(self, likeliest: int) -> Sequence[Token]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +152,20 @@ class Value:
         """The likeliest other value, where there is one, by the same logits."""
         return self.beliefs.runners_up
 
+    def tokens(self, likeliest: int = 0) -> Sequence[Token]:
+        """What was filled in as text, token by token, with the probability of each at its place.
+
+        Exact marginals among all valid fillings, by the denoiser's logits when all was still free
+        (`posterior` is that of a value's tokens together). What lies between the values of JSON is
+        settled by the schema; it is as probable as that an object's absent keys are. Where the
+        checkpoint writes a value otherwise than JSON does, all of that counts as one token, with
+        the value's own posterior.
+
+        Args:
+            likeliest: how many of the likeliest tokens are told of each place.
+        """
+        return self.beliefs.tokens(likeliest)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Filling(Value, Effort):
@@ -139,10 +174,12 @@ class Filling(Value, Effort):
     Attributes:
         value: the Python value (of a choice, pattern or text: the string).
         text: the value as text; JSON for a schema.
+        full: it is a text that takes every token there was room for, so that more may be unsaid.
     """
 
     value: Any
     text: str
+    full: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +192,18 @@ class Call(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Value):
-    """An answer: in words, both `value` and `text`; by a schema, a value and its JSON."""
+    """An answer: in words, both `value` and `text`; by a schema, a value and its JSON.
+
+    Attributes:
+        words: it has no schema.
+        full: it is in words and takes every token that there was room for, so that more may be
+            left unsaid.
+    """
 
     value: Any
     text: str
+    words: bool = True
+    full: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from agentkit_engine.filling.settings import Settings, Verify
 from agentkit_engine.filling.solution import require_filling
 from agentkit_engine.filling.verify import Certain, Verified, verified
 from agentkit_engine.layouts.forms import Form
+from agentkit_engine.patience import keep_on
 from agentkit_engine.runtime import Runtime
 from agentkit_engine.scheduling.work import Work, emit, encode
 from agentkit_engine.template import Template
@@ -40,6 +41,7 @@ class Turn:
         clock: what it has taken.
         positions: that were filled.
         prompt_tokens: of the context, once it is encoded.
+        cached_tokens: those of them that were found encoded.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Turn:
         self._began = time.perf_counter()
         self._agreed: list[bool | None] = []
         self.clock = Clock(encode=encode_seconds)
-        self.positions = self.prompt_tokens = 0
+        self.positions = self.prompt_tokens = self.cached_tokens = 0
 
     def infill(self, template: Template, *, width: int | None = None) -> Work[Filling]:
         """Fills a template, which is compiled at once: the work begins with what that gave."""
@@ -73,6 +75,7 @@ class Turn:
     def refill(self, origin: Origin, pointers: Sequence[str]) -> Work[Filling]:
         """Fills the values at `pointers` with others; all else stays. Compiled at once."""
         form, rows = origin.form, (origin.tokens, *origin.earlier)
+        keep_on()
         assert form.without is not None  # as all forms of templates and calls have it
         if not pointers:
             raise TemplateError("nothing was rejected; name the values by their JSON pointers")
@@ -91,6 +94,7 @@ class Turn:
         self.clock.encode += time.perf_counter() - began
         self._began = time.perf_counter()
         self.prompt_tokens = prefix.length
+        self.cached_tokens = max(0, prefix.length - self._context.take_fresh())
         return prefix
 
     def denoised(
@@ -185,6 +189,7 @@ class Turn:
             "passes": clock.passes,
             "tokens": self.positions,
             "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
             "elapsed": time.perf_counter() - self._began,
             "agreed": agreed if self._agreed else None,
             "timings": Timings(clock.encode, clock.denoise, clock.verify, clock.lattice),
@@ -203,9 +208,9 @@ class Turn:
         for number, form in enumerate(forms):
             own = tokens[start : start + form.width]
             head = f"/{number}" if len(forms) > 1 else ""
-            beliefs = Beliefs(solved, self.runtime.vocabulary, self.settings.bias, head)
-            about = {"beliefs": beliefs, "origin": Origin(form, own, turn)}
-            found.append((form.read(own), about))
+            value, known = form.read(own), self.runtime.vocabulary
+            beliefs = Beliefs(solved, known, self.settings.bias, value, form.plain, head)
+            found.append((value, {"beliefs": beliefs, "origin": Origin(form, own, turn)}))
             start += form.width
         return found
 
@@ -243,7 +248,13 @@ class Turn:
 
         solved = yield from self.filled(form, prefix, read)
         ((value, about),) = self.values(solved, [form])
-        return Filling(value=value, text=self.text(form, value), **about, **self.effort())
+        return Filling(
+            value=value,
+            text=self.text(form, value),
+            full=form.full(solved.verified.tokens),
+            **about,
+            **self.effort(),
+        )
 
     def _canvas_by_canvas(self, form: Form, prefix: Prefix, read: Reader) -> Work[Solved]:
         """A row in pieces, each filled behind those before, which alone are read in drafts."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentkit_engine.errors import SchemaTooLarge
+from agentkit_engine.patience import keep_on
 
 __all__ = ["STATE_BUDGET", "Numbering", "merged_columns", "minimal"]
 
@@ -87,6 +88,7 @@ class _Partition:
         before, first = _incoming(self.table)
         dirty = set(range(len(self.table)))
         while dirty:
+            keep_on()
             moved: list[int] = []
             for number, groups in self._groups(dirty).items():
                 moved += self._split(number, groups, dirty)

@@ -183,10 +183,26 @@ class Lattice:
 
         Rows sum to 1. dtype: that of `log_probs`, at least float32. Raises as `best`.
         """
-        scores, chance = self._scores[number], self._class_chance(number)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            context = np.where(chance > 0, np.log(chance) - scores.log_total, -np.inf)
-        return scores.spread_out(context, pinned=0.0).exp_()
+        return self._scores[number].spread_out(self._context(number), pinned=0.0).exp_()
+
+    def log_marginals(self, number: int, tokens: Sequence[int]) -> Tensor:
+        """Log of how probable a token is at each of the first positions: float64, nats.
+
+        One entry a row of the log of `marginals`, for which no [L, V'] is made. Raises as `best`.
+        """
+        found = self._scores[number].spread_at(self._context(number), tokens, pinned=0.0)
+        return torch.from_numpy(np.minimum(found, 0.0))
+
+    def likeliest(self, number: int, count: int, length: int) -> tuple[Tensor, Tensor]:
+        """The likeliest tokens at each of the first positions, and the logs of their marginals.
+
+        The largest of each of the first `length` rows of `marginals`, best first, of which no more
+        than a part is made at a time: int64 and float64 [length, count], fewer where the vocabulary
+        is smaller; on the CPU. What can't stand there has -inf. Raises as `best`.
+        """
+        context = self._context(number)[:length]
+        tokens, nats = self._scores[number].likeliest(context, count, pinned=0.0)
+        return tokens, nats.clamp(max=0.0)
 
     def tail_marginals(self, number: int, token: int) -> Tensor:
         """How probable one token of the automaton's `tail` is at each position: float64 [L].
@@ -273,6 +289,12 @@ class Lattice:
             ordered = entries.take(plan.class_order, axis=1)
             np.add.reduceat(ordered, plan.class_first, axis=1, out=found)
         return found
+
+    def _context(self, number: int) -> Floats:
+        """Log of what a class's posterior adds to the worth of each of its tokens: [L, C]."""
+        scores, chance = self._scores[number], self._class_chance(number)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(chance > 0, np.log(chance) - scores.log_total, -np.inf)
 
     def _of(self, number: int, weights: Floats) -> Floats:
         """A problem's own part of something of each set: [L, K]."""

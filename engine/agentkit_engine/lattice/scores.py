@@ -7,6 +7,7 @@ they are asked for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -158,26 +159,60 @@ class Scores:
 
         context: [L, C]; pinned: what a pin has. -inf for all else.
         """
-        values, plan = self._values, self.plan
+        dtype = torch.promote_types(self._values.dtype, torch.float32)
+        found = torch.empty(self._values.shape, dtype=dtype, device=self._values.device)
+        for low, part in self._parts(context, pinned):
+            found[low : low + len(part)] = part
+        return found
+
+    def likeliest(self, context: Floats, count: int, *, pinned: float) -> tuple[Tensor, Tensor]:
+        """The largest of each row of `spread_out`: int64 and float64 [l, count], on the CPU.
+
+        context: [l, C], of the first l positions.
+        """
+        shape = (len(context), min(count, self._values.shape[1]))
+        tokens = torch.empty(shape, dtype=torch.int64)
+        found = torch.empty(shape, dtype=torch.float64)
+        for low, part in self._parts(context, pinned):
+            top = part.topk(shape[1])
+            tokens[low : low + len(part)] = top.indices
+            found[low : low + len(part)] = top.values
+        return tokens, found
+
+    def spread_at(self, context: Floats, tokens: Sequence[int], *, pinned: float) -> Floats:
+        """One entry of each of the first rows of `spread_out`: float64 [tokens]."""
+        class_of = self.problem.automaton.class_of
+        numbers = class_of[np.array(tokens, np.int64)]
+        rows = np.arange(len(tokens))
+        index = torch.tensor(tokens, dtype=torch.int64, device=self._values.device)[:, None]
+        own = self._values[: len(tokens)].gather(1, index)[:, 0].cpu().double().numpy()
+        found = own + context[rows, numbers] + self._added[numbers]
+        found[np.isnan(found) | (numbers < 0)] = -np.inf
+        for position, token in self.pins.items():
+            if position < len(tokens):
+                found[position] = pinned if tokens[position] == token else -np.inf
+        return found
+
+    def _parts(self, context: Floats, pinned: float) -> Iterator[tuple[int, Tensor]]:
+        """Some rows of `spread_out` after the other, each with its first: float64 [n, V']."""
+        values, plan = self._values[: len(context)], self.plan
         device = values.device
-        dtype = torch.promote_types(values.dtype, torch.float32)
         number = np.full(values.shape[1], plan.classes)
         number[plan.tokens] = plan.token_class
         unknown = torch.from_numpy(np.flatnonzero(number == plan.classes)).to(device)
         index = torch.from_numpy(number).to(device)
-        found = torch.empty(values.shape, dtype=dtype, device=device)
         around = np.pad(context + self._added, ((0, 0), (0, 1)))
         step = max(1, _BLOCK // max(1, values.shape[1]))
         for low in range(0, len(values), step):
             part = torch.from_numpy(around[low : low + step]).to(device)
             own = values[low : low + step].to(torch.float64)
-            found[low : low + step] = part.gather(1, index.expand(own.shape)).add_(own)
-        found.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)  # what no filling holds is not read
-        found[:, unknown] = -torch.inf
-        for position, token in self.pins.items():
-            found[position] = -torch.inf
-            found[position, token] = pinned
-        return found
+            found = part.gather(1, index.expand(own.shape)).add_(own)
+            found.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)  # what no filling holds
+            found[:, unknown] = -torch.inf
+            for position in self.pins.keys() & range(low, low + len(found)):
+                found[position - low] = -torch.inf
+                found[position - low, self.pins[position]] = pinned
+            yield low, found
 
 
 _living: WeakKeyDictionary[Trellis, Flags] = WeakKeyDictionary()

@@ -202,6 +202,12 @@ class Form:
         """How many positions are filled."""
         return sum(region.stop - region.start for region in self.regions)
 
+    def full(self, row: Sequence[int]) -> bool:
+        """Whether it is a text that takes every token there is room for: more may be unsaid."""
+        return self.plain and all(
+            len(region.said(row) or ()) >= region.room for region in self.values
+        )
+
     def placed(self, row: Sequence[int]) -> dict[int, int]:
         """What stands behind the holes before a text, where a filled row places it."""
         found: dict[int, int] = {}

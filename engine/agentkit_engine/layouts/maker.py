@@ -16,6 +16,7 @@ from agentkit_engine.errors import CanvasTooShort, LayoutError, TemplateError
 from agentkit_engine.layouts.floating import Floating
 from agentkit_engine.layouts.forms import Choice, Form, Writing
 from agentkit_engine.layouts.slots import Slots
+from agentkit_engine.patience import keep_on
 from agentkit_engine.template import Schema, Template
 
 __all__ = ["FormMaker", "Layout"]
@@ -57,6 +58,7 @@ class FormMaker:
         room, limit = (min(width, longest),) * 2 if width else (canvas, longest)
         chosen = self._layout(layout)
         if template.kind in ("infill", "edit"):
+            keep_on()
             # each stands between other texts
             return replace(chosen.template(template, min(room, canvas), canvas), plain=True)
         key = (repr(template), chosen, width)
@@ -139,6 +141,7 @@ class FormMaker:
             if found is not None:
                 self._kept.move_to_end(key)
                 return found
+        keep_on()
         made = make()  # two threads may make the same at once; none waits for another's schema
         with self._lock:
             self._kept[key] = made

@@ -48,6 +48,7 @@ class RemoteConversation:
         sent: Sequence[JSON] = (),
         waiting: Sequence[JSON] = (),
         source: str | None = None,
+        route: str | None = None,
     ) -> None:
         """
         Args:
@@ -55,12 +56,14 @@ class RemoteConversation:
             sent: messages that the session of `source` has.
             waiting: messages that no session has yet.
             source: the session that this one is a fork of.
+            route: the session by which requests find their replica: the first one that this
+                conversation, or what it was forked from, ever had. A fork stays with its source.
         """
         self._service = service
         self._opening = opening
         self._sent = list(sent)
         self._waiting = list(waiting)
-        self._source = source
+        self._source, self._route = source, route
         self._session: str | None = None
         self._asked_for: list[str] = []  # sessions that the server may hold
         self._closed = False
@@ -129,6 +132,7 @@ class RemoteConversation:
             sent=self._sent,
             waiting=self._waiting,
             source=self._session or self._source,
+            route=self._route,
         )
 
     async def aclose(self) -> None:
@@ -138,7 +142,8 @@ class RemoteConversation:
         with anyio.move_on_after(_PARTING, shield=True):
             for session in leaving:
                 with suppress(BackendError):  # else it goes when nobody has asked for it in a while
-                    await self._service.ask("DELETE", f"/v1/sessions/{session}")
+                    path = f"/v1/sessions/{session}"
+                    await self._service.ask("DELETE", path, route=self._route or session)
 
     async def _decided(
         self, action: str, body: JSON, on_draft: Callable[[JSON], None] | None = None
@@ -149,9 +154,10 @@ class RemoteConversation:
             path = f"/v1/sessions/{session}/{action}"
             # `after` makes it harmless that the server may have these messages already
             whole = {**body, "after": len(self._sent), "messages": self._waiting}
+            route = self._route or session
             if on_draft is None:
-                return await self._service.ask("POST", path, whole)
-            return await self._service.listen(path, whole, on_draft)
+                return await self._service.ask("POST", path, whole, route=route)
+            return await self._service.listen(path, whole, on_draft, route=route)
 
         told = await self._in_session(asked)
         self._sent += self._waiting
@@ -180,7 +186,9 @@ class RemoteConversation:
     async def _make(self, path: str, body: JSON) -> str:
         session = secrets.token_hex(16)
         self._asked_for.append(session)  # first: it can be closed though no answer ever comes
-        told = await self._service.ask("POST", f"/v1/sessions{path}", {**body, "id": session})
+        self._route = route = self._route or session
+        asked = {**body, "id": session}
+        told = await self._service.ask("POST", f"/v1/sessions{path}", asked, route=route)
         self.capabilities = read_capabilities(told["capabilities"])
         self._session = session
         return session

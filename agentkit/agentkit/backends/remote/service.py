@@ -21,6 +21,7 @@ from agentkit.errors import AgentKitError, BackendError, EngineError
 JSON: TypeAlias = dict[str, Any]
 OnDraft: TypeAlias = Callable[[JSON], None]
 
+_ROUTE = "x-agentkit-session"
 _CONNECT = 10.0  # seconds
 _IDLE = 30.0  # seconds that a connection is kept for the next turn; less than the server keeps it
 # The connection ended before a word of the answer: it had been kept for too long, or the server was
@@ -49,8 +50,11 @@ class Service:
         self._timeout = httpx2.Timeout(timeout, connect=min(timeout, _CONNECT))
         self._client = PerLoop(self._new_client, httpx2.AsyncClient.aclose)
 
-    async def ask(self, method: str, path: str, body: JSON | None = None) -> JSON:
+    async def ask(self, method: str, path: str, body: JSON | None = None, *, route: str) -> JSON:
         """What the server answers.
+
+        Args:
+            route: requests of the same reach the same replica, where there are several.
 
         Raises:
             SessionGone: it does not hold the session.
@@ -59,16 +63,17 @@ class Service:
         """
         async with self._explained():
             client = await self._client.get()
+            headers = {_ROUTE: route}
             try:
-                response = await client.request(method, path, json=body)
+                response = await client.request(method, path, json=body, headers=headers)
             except _BROKEN:
-                response = await client.request(method, path, json=body)
+                response = await client.request(method, path, json=body, headers=headers)
             return self._read(response)
 
-    async def listen(self, path: str, body: JSON, on_draft: OnDraft) -> JSON:
+    async def listen(self, path: str, body: JSON, on_draft: OnDraft, *, route: str) -> JSON:
         """The decision that the server streams; the drafts before it go to `on_draft`.
 
-        Raises: as `ask`.
+        Args and Raises: as `ask`.
         """
         heard = False
 
@@ -80,11 +85,11 @@ class Service:
         async with self._explained():
             client = await self._client.get()
             try:
-                return await self._listen(client, path, body, tell)
+                return await self._listen(client, path, body, tell, route)
             except _BROKEN:
                 if heard:  # another try may be drafted and decided otherwise
                     raise
-                return await self._listen(client, path, body, tell)
+                return await self._listen(client, path, body, tell, route)
             except SessionGone as error:
                 if heard:
                     raise BackendError(str(error)) from error
@@ -95,9 +100,10 @@ class Service:
         await self._client.aclose()
 
     async def _listen(
-        self, client: httpx2.AsyncClient, path: str, body: JSON, on_draft: OnDraft
+        self, client: httpx2.AsyncClient, path: str, body: JSON, on_draft: OnDraft, route: str
     ) -> JSON:
-        async with client.sse(path, method="POST", json=body) as source:
+        headers = {_ROUTE: route}
+        async with client.sse(path, method="POST", json=body, headers=headers) as source:
             if source.response.is_error:
                 await source.response.aread()
                 return self._read(source.response)

@@ -10,6 +10,7 @@ import time
 
 from agentkit_engine.errors import SchemaTooLarge
 from agentkit_engine.grammar.schema.options import Options
+from agentkit_engine.patience import keep_on
 
 try:
     import resource
@@ -40,8 +41,9 @@ class Limits:
         self._until = now + share * left
 
     def check(self) -> None:
-        """Raises SchemaTooLarge when what is allowed is used up."""
+        """Raises SchemaTooLarge when what is allowed is used up, or nobody waits for it."""
         self._checks += 1
+        keep_on()
         if time.monotonic() > self._until:
             seconds = int(self.seconds)
             raise SchemaTooLarge(seconds + 1, seconds, "seconds")

@@ -22,6 +22,7 @@ from agentkit_engine.grammar.schema.drafts import (
     identifier,
     subschemas,
 )
+from agentkit_engine.patience import keep_on
 
 __all__ = ["Document", "Place"]
 
@@ -240,6 +241,7 @@ class Document:
         self._resources[uri] = root
         waiting, seen = [root], 0
         while waiting:
+            keep_on()
             place = waiting.pop()
             seen += 1
             if seen > _MAX_SCHEMAS:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from agentkit_engine.errors import SchemaTooLarge
 from agentkit_engine.grammar.minimal import STATE_BUDGET, merged_columns, minimal
+from agentkit_engine.patience import keep_on
 
 __all__ = ["CharacterAutomaton", "Columns", "merged", "product", "trie"]
 
@@ -116,6 +117,7 @@ class CharacterAutomaton:
 
 def merged(automaton: CharacterAutomaton) -> CharacterAutomaton:
     """The minimal automaton of one with labels 0 and 1."""
+    keep_on()
     # how far it is to either label tells most states apart at once, long chains above all
     near, far = _distances(automaton, 1), _distances(automaton, 0)
     number: dict[tuple[int, int], int] = {}
@@ -175,6 +177,7 @@ def product(
     rows: list[list[int]] = []
     labels: list[int] = []
     for here, pair in enumerate(order):
+        keep_on()
         if pair < 0:  # dead
             labels.append(0)
             rows.append([here] * len(lefts))
@@ -247,6 +250,7 @@ def _merge_tree(texts: Mapping[str, int], other: int, number: dict[_Node, int]) 
     last = ""
 
     def finished() -> int:
+        keep_on()
         label, moves = path.pop()
         state = number.setdefault((label, tuple(moves)), len(number))
         if state >= STATE_BUDGET:

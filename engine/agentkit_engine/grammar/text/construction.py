@@ -22,6 +22,7 @@ from agentkit_engine.grammar.text.expression import (
     Repeat,
     Series,
 )
+from agentkit_engine.patience import keep_on
 
 __all__ = ["TEXT_STATES", "build"]
 
@@ -223,6 +224,7 @@ class _Subsets:
         order = [first]
         rows: list[list[int]] = []
         for here, subset in enumerate(order):
+            keep_on()
             row = self._row(subset)
             if here == 0 and self.newline and self._ends_behind_newline(at_both):
                 row = [bits | self.tail if column in self.newline else bits

@@ -20,6 +20,7 @@ from agentkit_engine.grammar.token.frontier import Moves
 from agentkit_engine.grammar.token.passages import passages_of
 from agentkit_engine.grammar.token.sets import set_form
 from agentkit_engine.grammar.token.vocabulary import Vocabulary
+from agentkit_engine.patience import keep_on
 
 __all__ = ["lift", "on_tokens"]
 
@@ -30,6 +31,7 @@ def lift(automaton: ByteAutomaton, vocabulary: Vocabulary) -> TokenAutomaton:
     Raises TemplateError if the vocabulary can't write any text of the language, SchemaTooLarge if
     the moves of its tokens inside a leaf are too many.
     """
+    keep_on()
     moves = Moves(automaton)
     edges = edges_of(moves, automaton.start, passages_of(vocabulary))
     accepting = moves.accepting(automaton)

@@ -14,16 +14,22 @@ from agentkit_engine.filling.outcome import Decision
 from agentkit_engine.filling.settings import DecidingOptions
 from agentkit_engine.template import Schema
 
-Reason: TypeAlias = Literal["stop", "calls"]
+Reason: TypeAlias = Literal["stop", "length", "calls"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedTool:
-    """A tool on offer; `parameters` is a JSON Schema of type object."""
+    """A tool on offer.
+
+    Attributes:
+        parameters: a JSON Schema of type object.
+        place: of that in the body that was sent, for errors.
+    """
 
     name: str
     description: str = ""
     parameters: Schema
+    place: str = "tools"
 
     @property
     def declaration(self) -> dict[str, Any]:
@@ -40,10 +46,12 @@ class Asked:
         instructions: the system's message; empty for none.
         messages: the chat behind it: roles user, assistant (with `tool_calls`, whose arguments are
             objects) and tool (with the `name` of the tool).
+        place: of those in the body that was sent, for errors.
         tools: all that the model is told of.
         callable: names of those that it may call.
         must_call: whether it calls one in any case.
         output: the schema of an answer; None for words.
+        output_place: of that in the body that was sent, for errors.
         choices: so many answers are asked for, each with its own seed.
         stop: texts before which an answer in words ends.
         options: of every decision; each further choice has the next seed.
@@ -51,10 +59,12 @@ class Asked:
 
     instructions: str = ""
     messages: tuple[dict[str, Any], ...] = ()
+    place: str = "messages"
     tools: tuple[AskedTool, ...] = ()
     callable: tuple[str, ...] = ()
     must_call: bool = False
     output: Schema | None = None
+    output_place: str = ""
     choices: int = 1
     stop: tuple[str, ...] = ()
     options: DecidingOptions = field(default_factory=DecidingOptions)
@@ -76,8 +86,9 @@ class Turned:
 
     Attributes:
         text: the answer, up to where a stop text begins; None for calls.
-        reason: why it ends.
+        reason: why it ends; "length" for words that take all the room there was for them.
         stopped_by: the stop text that was met.
+        seed: with which it comes out again.
         decision: what it took, and how sure the model is.
     """
 
@@ -85,6 +96,7 @@ class Turned:
     calls: tuple[TurnCall, ...]
     reason: Reason
     stopped_by: str | None
+    seed: int
     decision: Decision
 
 

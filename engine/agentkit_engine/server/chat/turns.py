@@ -12,20 +12,26 @@ from typing import TypeAlias
 import anyio
 import anyio.to_thread
 
+from agentkit_engine.errors import CheckpointError, TemplateError
 from agentkit_engine.filling.outcome import Call, Decision, Draft
+from agentkit_engine.runtime import ANSWER_NOTE, arguments_note
 from agentkit_engine.server.chat.asked import (
     Asked,
     CallDelta,
     Delta,
+    Reason,
     TextDelta,
     TurnCall,
     Turned,
     new_id,
 )
+from agentkit_engine.server.transport.problems import Refused
 from agentkit_engine.server.transport.service import Service
 from agentkit_engine.session import Session
 
 Hear: TypeAlias = Callable[[Delta], None]
+
+_LONGEST = 2000  # characters of an error, which may quote what was asked
 
 
 async def take_turn(service: Service, asked: Asked, hear: Hear | None = None) -> list[Turned]:
@@ -36,6 +42,8 @@ async def take_turn(service: Service, asked: Asked, hear: Hear | None = None) ->
             end.
 
     Raises:
+        Refused: a schema or a wish can't be honoured, or the chat template refuses the chat; names
+            the field.
         EngineError: as of `Engine.session`, `Session.extend` and `Session.decide`.
     """
     tools = [tool.declaration for tool in asked.tools]
@@ -46,9 +54,26 @@ async def take_turn(service: Service, asked: Asked, hear: Hear | None = None) ->
         await session.extend(*asked.messages)
         others = [session.fork() for _ in range(asked.choices - 1)]
         return await _choices(service, asked, [session, *others], hear)
+    except CheckpointError as error:
+        why = f"the chat template refuses this chat: {error.__cause__ or error}"[:_LONGEST]
+        raise Refused(422, "ChatRefused", why, asked.place) from error
+    except TemplateError as error:
+        notes: list[str] = getattr(error, "__notes__", [])
+        why = "\n".join((str(error)[:_LONGEST], *notes))
+        raise Refused(422, type(error).__name__, why, _blamed(asked, notes)) from error
     finally:
         for one in (session, *others):
             one.close()
+
+
+def _blamed(asked: Asked, notes: Sequence[str]) -> str:
+    """The field to blame, by what an error says it is about; else only a bias can be."""
+    for tool in asked.tools:
+        if arguments_note(tool.name) in notes:
+            return tool.place
+    if ANSWER_NOTE in notes:
+        return asked.output_place
+    return "logit_bias" if "bias" in asked.options else ""
 
 
 async def _choices(
@@ -80,17 +105,17 @@ async def _choice(
 ) -> Turned:
     telling = _Telling(number, asked.stop, hear)
     options = asked.options.copy()
+    options["must_call"] = asked.must_call
     options["seed"] = options.get("seed", 0) + number
     parameters = {tool.name: tool.parameters for tool in asked.tools}
     decision = await session.decide(
         {name: parameters[name] for name in asked.callable},
         answer=asked.output,
-        must_call=asked.must_call,
         on_draft=telling.draw if hear else None,
         **options,
     )
     service.meter.filled(decision)
-    return telling.turned(decision)
+    return telling.turned(decision, options["seed"])
 
 
 class _Telling:
@@ -108,21 +133,26 @@ class _Telling:
         if draft.said:
             text, by = cut(draft.said, self._stop)
             # what may yet turn out to be the beginning of a stop text is held back
-            held = 0 if by else _begun(text, self._stop)
+            held = 0 if by else begun(text, self._stop)
             self._tell_text(text[: len(text) - held])
 
-    def turned(self, decision: Decision) -> Turned:
+    def turned(self, decision: Decision, seed: int) -> Turned:
         """What came of it; tells what was not told yet."""
         self._tell_calls(decision.calls)
-        text, by = decision.answer, None
-        if text is not None:
-            text, by = cut(text, self._stop) if decision.value == text else (text, None)
-            self._tell_text(text)
+        answered, by = decision.answered, None
+        text = answered.text if answered else None
+        reason: Reason = "calls"
+        if answered is not None:
+            if answered.words:
+                text, by = cut(answered.text, self._stop)
+            reason = "length" if answered.full and not by else "stop"
+            self._tell_text(text or "")
         return Turned(
             text=text,
             calls=tuple(self._calls),
-            reason="calls" if self._calls else "stop",
+            reason=reason,
             stopped_by=by,
+            seed=seed,
             decision=decision,
         )
 
@@ -145,15 +175,21 @@ class _Telling:
 
 
 def cut(text: str, stop: Sequence[str]) -> tuple[str, str | None]:
-    """A text up to the first of some texts, and which that was."""
-    found = [(text.index(one), one) for one in stop if one and one in text]
-    if not found:
+    """A text up to the first stop text, and which that was.
+
+    The first to come to its end, as somebody who reads on character by character would find it; so
+    that what is found in a beginning of the text is found in the whole. Of several that end there,
+    the longest.
+    """
+    ends = [(text.find(one) + len(one), one) for one in stop if one and one in text]
+    if not ends:
         return text, None
-    place, by = min(found)
-    return text[:place], by
+    end = min(place for place, _ in ends)
+    by = max((one for one in stop if one and text[:end].endswith(one)), key=len)
+    return text[: end - len(by)], by
 
 
-def _begun(text: str, stop: Sequence[str]) -> int:
+def begun(text: str, stop: Sequence[str]) -> int:
     """How many characters at the end may be the beginning of a stop text."""
     longest = max((len(one) for one in stop), default=0)
     for size in range(min(longest - 1, len(text)), 0, -1):

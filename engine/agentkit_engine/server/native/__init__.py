@@ -2,5 +2,7 @@
 
 routes    which request asks for what
 sessions  sessions by id: how many there are, who uses one, when one goes
+held      one of them
+ledger    what sessions are made of, where several servers share them
 wire      the JSON of requests, answers and errors
 """

@@ -1,155 +1,62 @@
 """Sessions by id: how many there are, who uses one, when one goes.
 
-Knows the engine's sessions and how long nobody asked for one. Must not know HTTP. All of it runs in
+Knows who holds a session and how long nobody asked for one. Must not know HTTP. All of it runs in
 one event loop. A client gets over the loss of a session: it makes another from the messages it has.
+
+Where there is a ledger, that is done here: what a session is made of, and each change before it is
+acknowledged, is written there; a session that is not held, or that another server has gone on with,
+is made of it anew. What was filled in is not written: it can be refilled where it was filled in.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
+from agentkit_engine.compiling import compiled
 from agentkit_engine.engine import Engine
-from agentkit_engine.errors import EngineBusy, TemplateError
-from agentkit_engine.filling.outcome import Alternative, Decision, Filling, OnDraft, Value
+from agentkit_engine.errors import EngineBusy
 from agentkit_engine.server.limits import Limits
+from agentkit_engine.server.native.held import Held, session_gone
+from agentkit_engine.server.native.ledger import Account, Entry, SessionLedger
 from agentkit_engine.server.native.wire import (
     LONGEST_ID,
     Extending,
     Forking,
     Opening,
-    Settings,
-    chat_messages,
 )
+from agentkit_engine.server.transport.bodies import write_json
 from agentkit_engine.server.transport.problems import Refused
-from agentkit_engine.session import Session
 
-_ORIGINS = 64  # remembered of what a session filled in; a turn refills what it has just filled
 _GONE = 4096  # ids remembered of sessions that are closed
-
-
-class _Forgotten:
-    """What was believed of values that are only kept to be refilled; it may be large."""
-
-    confidence: Mapping[str, float] = MappingProxyType({})
-    posterior: Mapping[str, float] = MappingProxyType({})
-    runners_up: Mapping[str, Alternative] = MappingProxyType({})
-
-
-_FORGOTTEN = _Forgotten()
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """A session, what it may decide on, and what it has filled in.
-
-    Attributes:
-        first: messages that are not the client's: the system's, or none.
-        used: when it was last asked for.
-        waiting: a scope for each request that uses it or waits to.
-    """
-
-    id: str
-    session: Session
-    calls: dict[str, dict[str, Any]]
-    output: dict[str, Any] | None
-    first: int
-    used: float
-    origins: OrderedDict[str, tuple[str | None, Value]] = field(
-        default_factory=OrderedDict[str, tuple[str | None, Value]]
-    )
-    waiting: set[anyio.CancelScope] = field(default_factory=set[anyio.CancelScope])
-    turn: anyio.Lock = field(default_factory=anyio.Lock)
-
-    @property
-    def messages(self) -> int:
-        """How many messages the client has sent."""
-        return len(self.session.messages) - self.first
-
-    async def extend(self, more: Extending) -> None:
-        """Adds messages behind the first `more.after`; what was there is dropped.
-
-        Raises:
-            Refused: the session has not as many.
-            EngineError: as of `Session.extend`.
-        """
-        self._rewind(more.after)
-        if more.messages:
-            await self.session.extend(*chat_messages(more.messages))
-
-    async def decide(self, settings: Settings, on_draft: OnDraft | None) -> Decision:
-        """What is done next, see `Session.decide`."""
-        options = settings.of_deciding()
-        return await self.session.decide(
-            self.calls, answer=self.output, on_draft=on_draft, **options
-        )
-
-    async def refill(
-        self, origin: str, rejected: Mapping[str, str], settings: Settings
-    ) -> tuple[str | None, Filling]:
-        """Fills rejected values again; with the tool, or None where it was an answer.
-
-        Raises:
-            TemplateError: nothing was filled in under that name in this session, or at a pointer.
-            UnsatisfiableSchema: no other value is valid.
-        """
-        if origin not in self.origins:
-            raise TemplateError(
-                f"this session has filled in nothing that is known as {origin!r}, or it was "
-                "closed since and made anew; decide again"
-            )
-        tool, value = self.origins[origin]
-        options = settings.of_refilling()
-        return tool, await self.session.refill(value, list(rejected), **options)
-
-    def note(self, tool: str | None, value: Value) -> str:
-        """The name under which what was filled in is remembered; None for an answer's tool."""
-        for name, (_, known) in self.origins.items():
-            if known.origin == value.origin:  # a draft told of it already
-                return name
-        name = secrets.token_hex(8)  # unlike any other session's, as one that was made anew
-        self.origins[name] = (tool, Value(beliefs=_FORGOTTEN, origin=value.origin))
-        if len(self.origins) > _ORIGINS:
-            self.origins.popitem(last=False)
-        return name
-
-    def fork(self, id: str, messages: int | None, *, now: float) -> Held:
-        """A second one that goes on from the first `messages`.
-
-        Raises:
-            Refused: there are not as many.
-        """
-        twin = Held(id, self.session.fork(), self.calls, self.output, self.first, now)
-        twin.origins = self.origins.copy()
-        twin._rewind(messages)
-        return twin
-
-    def _rewind(self, messages: int | None) -> None:
-        have = self.messages
-        if messages is None or messages == have:
-            return
-        if messages > have:
-            raise _gone(f"session {self.id!r} has {have} messages and no {messages}")
-        self.session.rewind(self.first + messages)
 
 
 class Sessions:
     """The sessions of one server."""
 
     def __init__(
-        self, engine: Engine, *, limits: Limits, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: Engine,
+        *,
+        limits: Limits,
+        ledger: SessionLedger | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        Args:
+            ledger: shared with other servers of the same sessions; None: there are none.
+        """
         self._engine, self._limits, self._clock = engine, limits, clock
+        self._ledger = ledger
         self._held: OrderedDict[str, Held] = OrderedDict()  # least recently used first
         self._gone: OrderedDict[str, None] = OrderedDict()
 
@@ -166,24 +73,14 @@ class Sessions:
             EngineBusy: there are too many sessions, and all are in use.
             EngineError: a schema can't be honoured, or the messages are too long.
         """
-        calls = {tool.name: tool.parameters for tool in opening.tools}
-        declared = [tool.declaration for tool in opening.tools]
-        make = partial(self._engine.session, instructions=opening.instructions, tools=declared)
-        session = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
-        held = Held(
-            id=opening.id or secrets.token_hex(16),
-            session=session,
-            calls=calls,
-            output=opening.output,
-            first=len(session.messages),
-            used=self._clock(),
-        )
+        held = await self._made(opening)
         self._add(held)
         try:
             async with self._used(held):
-                prepare = partial(self._engine.prepare, calls, answer=opening.output)
-                await anyio.to_thread.run_sync(prepare, abandon_on_cancel=True)
+                prepare = partial(self._engine.prepare, opening.calls, answer=opening.output)
+                await compiled(prepare)
                 await held.extend(Extending(messages=opening.messages))
+                await self._write(held, begun=True)
         except BaseException:
             self.close(held.id)
             raise
@@ -196,9 +93,34 @@ class Sessions:
         Raises:
             Refused: there is none, or it was closed meanwhile.
         """
-        held = self._find(id)
+        held = self._held.get(id) or await self._made_anew(id)
         async with self._used(held):
+            await self._catch_up(held)
             yield held
+            await self._write(held)
+
+    async def find(self, id: str) -> Held:
+        """The session of that id, to look at; that is no use of it.
+
+        Raises:
+            Refused: there is none, or it is closed.
+        """
+        held = self._held.get(id)
+        if held is not None and self._ledger is None:
+            return held
+        if (
+            held is not None
+            and self._ledger is not None
+            and await self._ledger.look(id, held.account.version) in ("same", None)
+        ):
+            return held
+        async with self.using(id) as held:
+            return held
+
+    def ages(self, held: Held) -> tuple[float, float]:
+        """Seconds since a session was made, and since it was last used: 0 while it is."""
+        now = self._clock()
+        return now - held.made, 0.0 if held.waiting else now - held.used
 
     async def fork(self, id: str, forking: Forking) -> Held:
         """A second session that goes on from where one was.
@@ -211,11 +133,21 @@ class Sessions:
             other = forking.id or secrets.token_hex(16)
             twin = held.fork(other, forking.messages, now=self._clock())
             self._add(twin)
+            await self._write(twin, begun=True)
             return twin
 
+    async def delete(self, id: str) -> None:
+        """Closes a session, wherever it is held."""
+        if self._ledger is not None and len(id) <= LONGEST_ID:
+            await self._ledger.close(id)
+        self.close(id)
+
     def close(self, id: str) -> None:
-        """Closes a session and ends what is under way in it. One that is not there never comes."""
-        if len(id) <= LONGEST_ID:
+        """Closes a session and ends what is under way in it. One that is not there never comes.
+
+        Where there is a ledger, it is made of that anew when it is asked for again.
+        """
+        if len(id) <= LONGEST_ID and self._ledger is None:
             self._gone[id] = None
             self._gone.move_to_end(id)
         if len(self._gone) > _GONE:
@@ -238,17 +170,97 @@ class Sessions:
             if held.used < oldest and not held.waiting:
                 self.close(held.id)
 
-    def _find(self, id: str) -> Held:
-        if id in self._held:
-            return self._held[id]
-        if id in self._gone:
-            raise _gone(f"session {id!r} is closed", status=410)
-        raise _gone(f"there is no session {id!r}", status=404)
+    async def _made(self, opening: Opening) -> Held:
+        """One without messages, of which nobody knows yet."""
+        declared = [tool.declaration for tool in opening.tools]
+        make = partial(self._engine.session, instructions=opening.instructions, tools=declared)
+        session = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
+        now = self._clock()
+        return Held(
+            id=opening.id or secrets.token_hex(16),
+            session=session,
+            opening=opening.model_copy(update={"messages": []}),
+            first=len(session.messages),
+            made=now,
+            used=now,
+        )
+
+    async def _made_anew(self, id: str) -> Held:
+        """One that is not held, from what the ledger knows; its messages come with its first use.
+
+        Raises:
+            Refused: there is none, or it is closed.
+            EngineBusy: there are too many sessions, and all are in use.
+        """
+        entry = None if self._ledger is None else await self._ledger.look(id)
+        if entry == "closed" or id in self._gone:
+            raise session_gone(f"session {id!r} is closed", status=410)
+        if not isinstance(entry, Entry):
+            raise session_gone(f"there is no session {id!r}", status=404)
+        opening = Opening.model_validate_json(entry.opening)
+        made = await self._made(opening.model_copy(update={"id": id}))
+        if id in self._held:  # another request was faster
+            made.session.close()
+        else:
+            self._add(made)
+        return self._held[id]
+
+    async def _catch_up(self, held: Held) -> None:
+        """Has a session know what the ledger does.
+
+        Raises:
+            Refused: it is closed.
+        """
+        if self._ledger is None:
+            return
+        entry = await self._ledger.look(held.id, held.account.version)
+        if entry == "closed":
+            self.close(held.id)
+            raise session_gone(f"session {held.id!r} is closed", status=410)
+        if entry is None:  # it is told of it with the next change
+            held.account = Account()
+        if isinstance(entry, Entry):
+            chat = [json.loads(message) for message in entry.messages]
+            after = _alike(held.chat, chat)
+            held.session.rewind(held.first + after)
+            if chat[after:]:
+                await held.session.extend(*chat[after:])
+            held.account = Account(entry.version, len(chat), len(chat))
+
+    async def _write(self, held: Held, *, begun: bool = False) -> None:
+        """Has the ledger know what a session is now.
+
+        Args:
+            begun: it is new, and no other may have its id.
+
+        Raises:
+            Refused: another server has gone on with it, or closed it, or has another of its id.
+        """
+        account = held.account
+        if self._ledger is None or not account.behind(held.messages):
+            return
+        chat = [write_json(message) for message in held.chat]
+        version = account.version
+        told = "unknown"
+        if version is not None:
+            new = chat[account.same :]
+            told = await self._ledger.change(held.id, version, account.same, new)
+        if told == "unknown":
+            excluded = {"id", "messages"}
+            opening = held.opening.model_dump_json(exclude=excluded, exclude_defaults=True)
+            version = await self._ledger.open(held.id, opening.encode(), chat)
+        if told in ("moved", "closed") or version is None:
+            self.close(held.id)
+            if begun:
+                raise _taken(held.id)
+            why = f"session {held.id!r} was {'closed' if told == 'closed' else 'changed'} elsewhere"
+            raise session_gone(f"{why} meanwhile", status=410 if told == "closed" else 409)
+        version += told == "kept"
+        held.account = Account(version, len(chat), len(chat))
 
     def _add(self, held: Held) -> None:
         if held.id in self._held or held.id in self._gone:
-            why = f"there is, or was, a session {held.id!r}; choose ids at random"
-            raise Refused(409, "SessionExists", why, "id")
+            raise _taken(held.id)
         self.sweep()
         if len(self._held) >= self._limits.sessions:
             idle = next((id for id, one in self._held.items() if not one.waiting), None)
@@ -269,8 +281,17 @@ class Sessions:
                 held.waiting.discard(scope)
                 held.used = self._clock()
         if scope.cancelled_caught:
-            raise _gone(f"session {held.id!r} was closed meanwhile", status=410)
+            raise session_gone(f"session {held.id!r} was closed meanwhile", status=410)
 
 
-def _gone(why: str, *, status: int = 409) -> Refused:
-    return Refused(status, "SessionGone", f"{why}; make it anew from the messages you have")
+def _taken(id: str) -> Refused:
+    why = f"there is, or was, a session {id!r}; choose ids at random"
+    return Refused(409, "SessionExists", why, "id")
+
+
+def _alike(ours: Sequence[Any], theirs: Sequence[Any]) -> int:
+    """How many are the same, from the first on."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next(
+        (index for index, (one, other) in pairs if one != other), min(len(ours), len(theirs))
+    )

@@ -1,4 +1,4 @@
-"""The wire: the JSON of requests, answers and errors.
+"""The wire: the JSON that is asked of sessions, and how this API writes.
 
 Knows shapes and names, and what the engine calls them. Must not know sessions, routes or HTTP.
 What comes in is checked here, so that nothing behind has to.
@@ -6,23 +6,21 @@ What comes in is checked here, so that nothing behind has to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from agentkit_engine.filling.outcome import Call, Decision, Draft, Effort, Filling, Value
 from agentkit_engine.filling.settings import DecidingOptions, FillingOptions
+from agentkit_engine.server.native.answers import FailedJSON, FunctionJSON, error_json
 from agentkit_engine.server.transport.dialect import Dialect
-from agentkit_engine.server.transport.problems import Problem
 
-# Gives the name by which a call of a tool, or an answer (None), can be refilled.
-Note: TypeAlias = Callable[[str | None, Value], str]
 LONGEST_ID = 64
 SessionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", min_length=16, max_length=LONGEST_ID)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Wire(BaseModel):
@@ -39,9 +37,18 @@ class Tool(Wire):
     parameters: dict[str, Any]
 
     @property
+    def function(self) -> FunctionJSON:
+        """As it came."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+        }
+
+    @property
     def declaration(self) -> dict[str, Any]:
         """As chat templates take it."""
-        return {"type": "function", "function": self.model_dump()}
+        return {"type": "function", "function": self.function}
 
 
 class CalledFunction(Wire):
@@ -81,12 +88,17 @@ class Opening(Wire):
     output: dict[str, Any] | None = None
     messages: list[Message] = []
 
+    @property
+    def calls(self) -> dict[str, dict[str, Any]]:
+        """What may be called: the schemas of arguments, by the tools' names."""
+        return {tool.name: tool.parameters for tool in self.tools}
+
     @field_validator("tools")
     @classmethod
     def _named_once(cls, tools: list[Tool]) -> list[Tool]:
-        names = [tool.name for tool in tools]
-        for name in names:
-            if names.count(name) > 1:
+        names = Counter(tool.name for tool in tools)
+        for name, times in names.items():
+            if times > 1:
                 raise ValueError(f"two tools are named {name!r}; rename one")
         return tools
 
@@ -107,10 +119,11 @@ class Settings(Wire):
 
     steps: Positive | Literal["auto"] | None = None
     max_calls: Positive | None = None
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    temperature: Temperature | None = None
     seed: int | None = None
     max_tokens: Positive | None = None
     verify: Literal["off", "rerank", "exact"] | None = None
+    layout: Literal["slots", "float"] | None = None
 
     def of_deciding(self) -> DecidingOptions:
         """As `Session.decide` takes them."""
@@ -155,86 +168,4 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [message.model_dump(exclude_none=True) for message in messages]
 
 
-def error_json(problem: Problem) -> dict[str, Any]:
-    """A problem; an engine error's `arguments` let a client make the same error."""
-    about = {"type": problem.kind, "message": problem.message, "field": problem.field or None}
-    if problem.arguments or problem.notes:
-        about |= {"arguments": list(problem.arguments), "notes": list(problem.notes)}
-    return {"error": about}
-
-
-NATIVE = Dialect(error=error_json)
-
-
-class Drafts:
-    """The drafts of one decision; what has settled is written once."""
-
-    def __init__(self, note: Note) -> None:
-        self._note = note
-        self._settled: list[dict[str, Any]] = []
-
-    def json(self, draft: Draft) -> dict[str, Any]:
-        """A draft; a row's cells are pairs of text and state."""
-        for call in draft.calls[len(self._settled) : draft.settled]:
-            assert isinstance(call, Call)  # as all are that have settled
-            self._settled.append(_call(call.name, call.arguments, call, self._note))
-        others = draft.calls[draft.settled :]
-        return {
-            "step": draft.step,
-            "steps": draft.steps,
-            "rows": [
-                {"name": row.name, "cells": list(zip(row.texts, row.states, strict=True))}
-                for row in draft.rows
-            ],
-            "calls": [
-                *self._settled,
-                *({"tool": call.name, "arguments": call.arguments} for call in others),
-            ],
-            "settled": draft.settled,
-            "answer": draft.answer,
-        }
-
-
-def decision_json(decision: Decision, note: Note, *, model: str) -> dict[str, Any]:
-    """A decision: what was chosen, and what it took."""
-    answered = decision.answered
-    return {
-        "calls": [_call(call.name, call.arguments, call, note) for call in decision.calls],
-        "answer": decision.answer,
-        "origin": None if answered is None else note(None, answered),
-        "choice": dict(decision.choice),
-        "model": model,
-        **_effort(decision),
-    }
-
-
-def refilled_json(filling: Filling, tool: str | None, note: Note, *, model: str) -> dict[str, Any]:
-    """A refilled call of `tool`, or answer, as a decision on just that."""
-    call = None if tool is None else _call(tool, filling.value, filling, note)
-    return {
-        "calls": [call] if call else [],
-        "answer": None if call else filling.text,
-        "origin": None if call else note(None, filling),
-        "choice": {},
-        "model": model,
-        **_effort(filling),
-    }
-
-
-def _call(tool: str, arguments: Any, value: Value, note: Note) -> dict[str, Any]:
-    return {
-        "tool": tool,
-        "arguments": arguments,
-        "confidence": dict(value.confidence),
-        "origin": note(tool, value),
-    }
-
-
-def _effort(effort: Effort) -> dict[str, Any]:
-    return {
-        "forwards": effort.forwards,
-        "passes": effort.passes,
-        "tokens": effort.tokens,
-        "prompt_tokens": effort.prompt_tokens,
-        "timings": asdict(effort.timings),
-    }
+NATIVE = Dialect(error=error_json, problem=FailedJSON)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from agentkit_engine.server.transport.bodies import write_json
 from agentkit_engine.server.transport.problems import Problem
 
-_UNREAD = (413, 415)  # the rest of the body is not read
+_UNREAD = (408, 413, 415)  # the rest of the body is not read
 
 
 def named_event(name: str, value: Any) -> bytes:
@@ -36,12 +36,16 @@ class Dialect:
         event: a server-sent event, by its name and its value.
         last: what ends a stream that went well.
         status: of a problem, where this API has another one for it.
+        id_header: that tells the request's id, beside `x-request-id`; empty where that is all.
+        problem: the type of what `error` gives, as pydantic takes them, for the OpenAPI document.
     """
 
     error: Callable[[Problem], Any]
     event: Callable[[str, Any], bytes] = named_event
     last: bytes = b""
     status: Callable[[Problem], int] = lambda problem: problem.status
+    id_header: bytes = b""
+    problem: Any = dict[str, Any]
 
     def response(self, problem: Problem) -> Response:
         """A problem as an answer."""

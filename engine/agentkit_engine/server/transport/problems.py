@@ -6,7 +6,7 @@ Knows the engine's errors and HTTP's status codes. Must not know how an API writ
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agentkit_engine.errors import (
@@ -16,9 +16,11 @@ from agentkit_engine.errors import (
     EngineError,
     InvalidLogProbs,
 )
+from agentkit_engine.server.transport.account import current_account
 
 _log = logging.getLogger(__name__)
 
+_LONGEST = 2000  # characters of a message
 _AGAIN = 1.0  # seconds after which a client that found the engine busy may come again
 
 
@@ -45,6 +47,7 @@ class Problem:
     """An error as a client is told of it.
 
     arguments, notes: an engine error's own, by which a client of ours makes the same error.
+    request: the id of the request that it happened to; empty outside of one.
     """
 
     status: int
@@ -54,10 +57,20 @@ class Problem:
     arguments: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
     retry_after: float | None = None
+    request: str = ""
 
 
 def problem_of(error: Exception) -> Problem:
     """What a client is told of an error; what is no business of his is logged instead."""
+    problem = _told(error)
+    account = current_account()
+    if account is None:
+        return problem
+    account.error = problem.kind
+    return replace(problem, request=account.id)
+
+
+def _told(error: Exception) -> Problem:
     if isinstance(error, Refused):
         return Problem(
             status=error.status,
@@ -66,17 +79,22 @@ def problem_of(error: Exception) -> Problem:
             field=error.field,
             retry_after=error.retry_after,
         )
+    if isinstance(error, RecursionError):  # only what is asked is nested
+        why = "what was asked is nested too deeply; nest less"
+        return Problem(status=422, kind="NestedTooDeeply", message=why)
     if not isinstance(error, EngineError):
         _log.error("a request failed", exc_info=error)
         return Problem(
             status=500, kind="InternalError", message="the server failed; its log says how"
         )
+    message = str(error)
+    whole = len(message) <= _LONGEST  # else it quotes what was asked, and so do its arguments
     return Problem(
         status=_status(error),
         kind=type(error).__name__,
-        message=str(error),
-        arguments=error.args,
-        notes=tuple(map(str, getattr(error, "__notes__", ()))),
+        message=message if whole else f"{message[:_LONGEST]}...",
+        arguments=error.args if whole else (),
+        notes=tuple(str(note)[:_LONGEST] for note in getattr(error, "__notes__", ())),
         retry_after=_AGAIN if isinstance(error, EngineBusy) else None,
     )
 

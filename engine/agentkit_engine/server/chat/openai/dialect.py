@@ -5,10 +5,11 @@ Knows its error bodies, its status codes and its streams. Must not know any of i
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from agentkit_engine.server.transport.dialect import Dialect, named_event, unnamed_event
+from typing_extensions import TypedDict
+
+from agentkit_engine.server.transport.dialect import Dialect, unnamed_event
 from agentkit_engine.server.transport.problems import Problem
 
 # Codes that clients look for; any other problem's is its kind in snake case.
@@ -20,8 +21,24 @@ _CODES = {
     "EngineBusy": "rate_limit_exceeded",
     "InternalError": "server_error",
 }
+_LONGEST = 4000  # characters of a message, which may quote what was asked
 # The API knows no 422: whatever is wrong with a request is a 400.
 _STATUS = {422: 400}
+
+
+class ErrorJSON(TypedDict):
+    """What went wrong: `param` is the field to blame, `code` what a program tells it by."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class FailedJSON(TypedDict):
+    """The body of a problem, as OpenAI's API has it."""
+
+    error: ErrorJSON
 
 
 def error_type(problem: Problem) -> str:
@@ -40,7 +57,7 @@ def error_code(problem: Problem) -> str:
 def error_json(problem: Problem) -> dict[str, Any]:
     """The body of a problem, notes of the engine included."""
     about = {
-        "message": "\n".join((problem.message, *problem.notes)),
+        "message": "\n".join((problem.message, *problem.notes))[:_LONGEST],
         "type": error_type(problem),
         "param": problem.field or None,
         "code": error_code(problem),
@@ -52,8 +69,11 @@ def _status(problem: Problem) -> int:
     return _STATUS.get(problem.status, problem.status)
 
 
-OPENAI = Dialect(error=error_json, event=unnamed_event, last=b"data: [DONE]\n\n", status=_status)
+OPENAI = Dialect(
+    error=error_json,
+    event=unnamed_event,
+    last=b"data: [DONE]\n\n",
+    status=_status,
+    problem=FailedJSON,
+)
 """Events are told by their value alone; a stream that went well ends with `[DONE]`."""
-
-OPENAI_NAMED = replace(OPENAI, event=named_event, last=b"")
-"""As the newer routes have it: events have names, and the last of them ends the stream."""
