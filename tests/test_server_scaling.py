@@ -33,7 +33,10 @@ from agentkit_engine.server.scaling.cluster import Cluster, Scale, cluster
 from agentkit_engine.server.scaling.front import make_front
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`"),
+]
 
 KEY = "a key"
 TOOL = ToolSpec("weather", "the weather of a city", WEATHER["function"]["parameters"])

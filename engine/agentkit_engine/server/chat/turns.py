@@ -5,16 +5,22 @@ Knows the engine's sessions, decisions and drafts. Must not know any API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias
 
-import anyio
 import anyio.to_thread
 
-from agentkit_engine.errors import CheckpointError, TemplateError
+from agentkit_engine.engine import Engine
+from agentkit_engine.errors import (
+    ANSWER_NOTE,
+    CheckpointError,
+    ContextTooLong,
+    TemplateError,
+    arguments_note,
+)
 from agentkit_engine.filling.outcome import Call, Decision, Draft
-from agentkit_engine.runtime import ANSWER_NOTE, arguments_note
 from agentkit_engine.server.chat.asked import (
     Asked,
     CallDelta,
@@ -27,6 +33,7 @@ from agentkit_engine.server.chat.asked import (
 )
 from agentkit_engine.server.transport.problems import Refused
 from agentkit_engine.server.transport.service import Service
+from agentkit_engine.server.transport.together import together
 from agentkit_engine.session import Session
 
 Hear: TypeAlias = Callable[[Delta], None]
@@ -44,26 +51,59 @@ async def take_turn(service: Service, asked: Asked, hear: Hear | None = None) ->
     Raises:
         Refused: a schema or a wish can't be honoured, or the chat template refuses the chat; names
             the field.
-        EngineError: as of `Engine.session`, `Session.extend` and `Session.decide`.
+        EngineError: as of `Session.extend` and `Session.decide`.
+    """
+    sessions: list[Session] = []
+    try:
+        with refusing(asked):
+            sessions.append(await heard_session(service.engine, asked))
+            sessions += [sessions[0].fork() for _ in range(asked.choices - 1)]
+            works = [
+                partial(_choice, service, asked, number, session, hear)
+                for number, session in enumerate(sessions)
+            ]
+            return await together(works)  # their forwards are batched
+    finally:
+        for one in sessions:
+            one.close()
+
+
+async def heard_session(engine: Engine, asked: Asked) -> Session:
+    """A session that has heard the chat; the caller's to close.
+
+    Raises:
+        EngineError: as of `Engine.session` and `Session.extend`.
     """
     tools = [tool.declaration for tool in asked.tools]
-    make = partial(service.engine.session, instructions=asked.instructions, tools=tools)
+    make = partial(engine.session, instructions=asked.instructions, tools=tools)
     session = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
-    others: list[Session] = []
     try:
         await session.extend(*asked.messages)
-        others = [session.fork() for _ in range(asked.choices - 1)]
-        return await _choices(service, asked, [session, *others], hear)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+@contextmanager
+def refusing(asked: Asked) -> Generator[None]:
+    """Blames what goes wrong inside on the field that it is about.
+
+    Raises:
+        Refused: a schema or a wish can't be honoured, the chat template refuses the chat, or there
+            is too much of it.
+    """
+    try:
+        yield
     except CheckpointError as error:
         why = f"the chat template refuses this chat: {error.__cause__ or error}"[:_LONGEST]
         raise Refused(422, "ChatRefused", why, asked.place) from error
+    except ContextTooLong as error:
+        raise Refused(422, "ContextTooLong", str(error), asked.place) from error
     except TemplateError as error:
         notes: list[str] = getattr(error, "__notes__", [])
         why = "\n".join((str(error)[:_LONGEST], *notes))
         raise Refused(422, type(error).__name__, why, _blamed(asked, notes)) from error
-    finally:
-        for one in (session, *others):
-            one.close()
 
 
 def _blamed(asked: Asked, notes: Sequence[str]) -> str:
@@ -74,30 +114,6 @@ def _blamed(asked: Asked, notes: Sequence[str]) -> str:
     if ANSWER_NOTE in notes:
         return asked.output_place
     return "logit_bias" if "bias" in asked.options else ""
-
-
-async def _choices(
-    service: Service, asked: Asked, sessions: Sequence[Session], hear: Hear | None
-) -> list[Turned]:
-    """All choices; their forwards are batched."""
-    if len(sessions) == 1:
-        return [await _choice(service, asked, 0, sessions[0], hear)]
-    found: dict[int, Turned] = {}
-    failed: list[Exception] = []
-
-    async def one(number: int, session: Session, scope: anyio.CancelScope) -> None:
-        try:
-            found[number] = await _choice(service, asked, number, session, hear)
-        except Exception as error:  # raised outside of the group, which would wrap it
-            failed.append(error)
-            scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for number, session in enumerate(sessions):
-            group.start_soon(one, number, session, group.cancel_scope)
-    if failed:
-        raise failed[0]
-    return [found[number] for number in range(len(sessions))]
 
 
 async def _choice(
