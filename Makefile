@@ -3,11 +3,14 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Processes that the files of tests are spread over.
+WORKERS ?= 2
 # More flags for pip, for instance an index with CPU builds of torch.
 PIP_FLAGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check check-long bench docs clean
@@ -26,14 +29,14 @@ demo: $(INSTALLED) ## Three requests, answered by the embedded model
 	@$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) ## The tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(INSTALLED) ## Format, lint, types, tests: all that a change must pass
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check-long: $(INSTALLED) ## The tests that take minutes
 	$(BIN)/python -m pytest -m long

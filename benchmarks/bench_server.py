@@ -1,8 +1,10 @@
 """What the server costs over the engine in the same process, and what batching gives.
 
 - overhead: the same tool calls, one at a time, in this process and over HTTP on loopback (plain,
-  and in a session that is kept), request by request in turn. What the server adds to one request
-  is its time at the client less the engine's own, which the answer tells.
+  and in a session that is kept), request by request in turn. Of each, what it takes beside the
+  forwards and the filling that the engine itself tells of: in this process that is writing and
+  tokenising the prompt, over HTTP the server's work and the client's as well. What the server adds
+  to a request is the one less the other, so that forwards, which are never twice as long, cancel.
 - throughput: calls a second of 1, 4 and 16 clients at once.
 - cancelling: from the moment a client closes its connection until the engine is free again, beside
   the time of a denoise step. Here the server is a thread of this process, so that it can be seen.
@@ -56,14 +58,14 @@ def body_of(case: Case) -> dict[str, Any]:
     }
 
 
-def in_process(engine: Engine, case: Case) -> float:
-    """Seconds that a turn takes here."""
+def in_process(engine: Engine, case: Case) -> tuple[float, float]:
+    """Seconds that a turn takes here, and those of them that the engine tells."""
     began = time.perf_counter()
     session = engine.session(tools=case.tools)
     session.extend_sync(*case.messages)
-    session.decide_sync(case.schemas, must_call=True)
+    decision = session.decide_sync(case.schemas, must_call=True)
     session.close()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, decision.elapsed + decision.timings.encode
 
 
 def over_http(client: httpx2.Client, case: Case) -> tuple[float, float]:
@@ -72,47 +74,41 @@ def over_http(client: httpx2.Client, case: Case) -> tuple[float, float]:
     answer = client.post(CHAT, json=body_of(case))
     spent = time.perf_counter() - began
     assert answer.status_code == 200, answer.text
-    about = answer.json()["agentkit"]
-    return spent, engine_seconds(about["timings"], about.get("elapsed"))
+    [told] = answer.json()["agentkit"]["choices"]
+    return spent, told["elapsed"] + told["timings"]["encode"]
 
 
 def in_session(client: httpx2.Client, case: Case) -> tuple[float, float]:
     """The same in a session that is kept: the decision alone, its messages along with it."""
     tools = [tool["function"] for tool in case.tools]
-    made = client.post("/v1/sessions", json={"tools": tools})
+    said = [dict(message) for message in case.messages]
+    first = said.pop(0)["content"] if said[0]["role"] == "system" else ""
+    made = client.post("/v1/sessions", json={"tools": tools, "instructions": first})
     assert made.status_code == 201, made.text
     path = f"/v1/sessions/{made.json()['id']}"
     began = time.perf_counter()
-    answer = client.post(f"{path}/decide", json={"messages": list(case.messages)})
+    answer = client.post(f"{path}/decide", json={"messages": said})
     spent = time.perf_counter() - began
     assert answer.status_code == 200, answer.text
     client.delete(path)
-    told = answer.json()
-    return spent, engine_seconds(told["timings"], told.get("elapsed"))
-
-
-def engine_seconds(timings: dict[str, float], elapsed: float | None) -> float:
-    """What the engine tells that it took; where it tells no sum, its phases'."""
-    if elapsed is None:
-        return sum(timings.values())
-    return elapsed + timings["encode"]
+    return spent, sum(answer.json()["timings"].values())
 
 
 def overhead(url: str, engine: Engine, count: int) -> list[list[str]]:
     """Lines of the table: in this process, over HTTP, in a session."""
-    here: list[float] = []
-    found: dict[str, list[tuple[float, float]]] = {"chat completion": [], "session": []}
+    found: list[tuple[tuple[float, float], ...]] = []
     with httpx2.Client(base_url=url, timeout=60) as client:
         for number, case in enumerate(asked(count + 5)):
             spent = in_process(engine, case), over_http(client, case), in_session(client, case)
             if number >= 5:  # the first few warm it up
-                here.append(spent[0])
-                found["chat completion"].append(spent[1])
-                found["session"].append(spent[2])
-    lines = [["in this process", *_both(here), "", ""]]
-    for name, pairs in found.items():
-        added = [whole - engine for whole, engine in pairs]
-        lines.append([name, *_both([whole for whole, _ in pairs]), *_both(added)])
+                found.append(spent)
+    here, *served = zip(*found, strict=True)
+    beside = [whole - told for whole, told in here]
+    lines = [["in this process", *_both([whole for whole, _ in here]), *_both(beside), "", ""]]
+    for name, pairs in zip(("chat completion", "session"), served, strict=True):
+        own = [whole - told for whole, told in pairs]
+        added = [there - here for there, here in zip(own, beside, strict=True)]
+        lines.append([name, *_both([whole for whole, _ in pairs]), *_both(own), *_both(added)])
     return lines
 
 
@@ -200,7 +196,8 @@ def main() -> None:
     if arguments.replicas:
         kinds[f"{arguments.replicas} replicas"] = ("--replicas", str(arguments.replicas))
     for kind, options in kinds.items():
-        table = Table("a tool call", "p50", "p95", "added p50", "added p95")
+        heads = [f"{what}p{share}" for what in ("", "beside ", "added ") for share in (50, 95)]
+        table = Table("a tool call", *heads)
         table.title = f"{kind}; {machine}; ms over {arguments.count} turns, one at a time"
         with server_process(*options) as server:
             for line in overhead(server.url, engine, arguments.count):

@@ -2,8 +2,9 @@
 
 Requests of every API, some of them malformed on purpose and some given up by their client midway.
 Every answer is checked: a status that was expected, arguments and structured answers that satisfy
-their schemas, streams that end as they should. Beside the latencies it prints the memory that the
-server's process holds, sampled through the run; `--requests 10000` is the mixed load of the goals,
+their schemas, streams that end as they should. A server that is full may say so, if it says when to
+come again; that is counted apart. Beside the latencies it prints the memory that the server's
+process holds, sampled through the run; `--requests 10000` is the mixed load of the goals,
 `--seconds 600` the soak.
 """
 
@@ -76,6 +77,18 @@ MALFORMED: list[tuple[str, Any]] = [
 Ask: TypeAlias = Callable[[httpx2.AsyncClient, random.Random], Awaitable[str]]
 
 
+class Full(Exception):
+    """The server has no place for a request now.
+
+    Attributes:
+        seconds: after which it may have one.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 @dataclass(slots=True)
 class Tally:
     """What came of the requests so far."""
@@ -97,8 +110,20 @@ def _declared() -> list[dict[str, Any]]:
 
 async def _posted(client: httpx2.AsyncClient, path: str, body: Any) -> Any:
     answer = await client.post(path, json=body)
+    _require_room(answer)
     _require(answer.status_code < 300, f"{path}: {answer.status_code} {answer.text[:300]}")
     return answer.json()
+
+
+def _require_room(answer: httpx2.Response) -> None:
+    """
+    Raises:
+        Full: the server has no place for it, as OpenAI's API tells it or as Anthropic's does.
+    """
+    if answer.status_code in (429, 529):
+        again = answer.headers.get("retry-after", "")
+        _require(again.isdigit(), f"{answer.url}: {answer.status_code}, and not when to come again")
+        raise Full(float(again))
 
 
 def _require(right: bool, why: str) -> None:
@@ -126,6 +151,7 @@ async def streamed(client: httpx2.AsyncClient, chance: random.Random) -> str:
     body = {"model": "default", "messages": messages, "response_format": shape, "stream": True}
     said, ended = "", False
     async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        _require_room(answer)
         _require(answer.status_code == 200, f"a stream began with {answer.status_code}")
         async for line in answer.aiter_lines():
             if line == "data: [DONE]":
@@ -212,6 +238,7 @@ async def malformed(client: httpx2.AsyncClient, chance: random.Random) -> str:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"content-type": "application/json"}
     answer = await client.post(path, content=content, headers=headers)
+    _require_room(answer)
     _require(answer.status_code in (400, 404, 422), f"{path}: {answer.status_code} {answer.text}")
     _require("error" in answer.json(), f"{path}: no error in {answer.text[:200]}")
     return "malformed"
@@ -267,6 +294,9 @@ async def _tallied(client: httpx2.AsyncClient, chance: random.Random, tally: Tal
     ask, began = drawn(chance), time.perf_counter()
     try:
         kind = await ask(client, chance)
+    except Full as full:
+        kind = "turned away"
+        await anyio.sleep(full.seconds)
     except Exception as error:
         tally.wrong.append(f"{ask.__name__}: {type(error).__name__}: {error}")
         kind = "failed"

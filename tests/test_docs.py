@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import runpy
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from serving import serving
 
+from agentkit_engine import Engine
 from agentkit_engine.grammar.schema.keywords import KEYWORDS
 from agentkit_engine.grammar.schema.options import Options
+from agentkit_engine.server.command import add_options
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "schemas.md").read_text("utf-8")
@@ -21,6 +26,8 @@ SNIPPETS = [
     for page in sorted(DOCS.glob("*.md"))
     for snippet in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
 ]
+ASKS = "# needs `agentkit serve`"  # as snippets begin that ask a server
+ASKING = [(page, snippet) for page, snippet in SNIPPETS if snippet.startswith(ASKS)]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +68,30 @@ def test_snippets_run_as_programs(page: str, snippet: str) -> None:
     code = compile(snippet, page, "exec", dont_inherit=True)
     if not snippet.startswith("# needs"):
         exec(code, {"__name__": "docs"})
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[str]:
+    """The URL of a server that has the embedded model."""
+    engine = Engine.load("embedded")
+    with serving(engine) as served:
+        yield served.url
+    engine.close()
+
+
+@pytest.mark.parametrize(("page", "snippet"), ASKING)
+def test_snippets_that_ask_a_server_are_answered(page: str, snippet: str, server: str) -> None:
+    asked = snippet.replace("http://127.0.0.1:8000", server)
+    assert asked != snippet
+    exec(compile(asked, page, "exec", dont_inherit=True), {"__name__": "docs"})
+
+
+def test_the_options_of_the_server_are_told_as_it_prints_them() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    add_options(parser)
+    _, printed = parser.format_help().split("options:\n", 1)
+    page = (DOCS / "command-line.md").read_text("utf-8")
+    assert "".join(printed.split()) in "".join(page.split())  # however wide the terminal is
 
 
 def test_the_calibration_is_drawn_from_its_bins(monkeypatch: pytest.MonkeyPatch) -> None:

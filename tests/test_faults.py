@@ -320,7 +320,9 @@ async def test_calls_win_over_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), {1: 2, "a": 3}, cyclic(), {1, 2}, b"\xff", "\ud800", math.nan], ids=repr
+    "value",
+    [object(), {1: 2, "a": 3}, cyclic(), {1, 2}, b"\xff", "\ud800", math.nan],
+    ids=lambda value: type(value).__name__,
 )
 async def test_arguments_that_are_no_json_are_told_to_the_model(value: Any) -> None:
     decisions = [Decision((proposed("add", a=value, b=2),)), Decision((), "done")]

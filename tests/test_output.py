@@ -341,7 +341,7 @@ class Opaque:
         ({"type": "text"}, "'/type'", "mend that keyword"),
         ({"properties": {"a": {"minimum": "1"}}}, "'/properties/a/minimum'", "mend that keyword"),
     ],
-    ids=repr,
+    ids=lambda part: part if isinstance(part, str) else type(part).__name__,
 )
 def test_what_can_not_be_declared_is_named_with_the_mend(
     declared: Any, named: str, mend: str

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from serving import serving
+
+from agentkit_engine import Engine
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -45,9 +48,19 @@ def test_the_grammar_by_itself() -> None:
     assert len(re.findall(r"'\d{4}-\d\d-\d\d'", done.stdout)) == 3
 
 
+def test_the_server(capsys: pytest.CaptureFixture[str]) -> None:
+    engine = Engine.load("embedded")
+    with serving(engine) as served:
+        asked = SNIPPETS[4].replace("http://127.0.0.1:8000", served.url)
+        assert asked != SNIPPETS[4]
+        out = printed(asked, capsys)
+    engine.close()
+    assert out == "city='Lisbon' people=4\n"
+
+
 def test_what_needs_a_gpu_compiles() -> None:
-    assert [GPU in snippet for snippet in SNIPPETS] == [False] * 4 + [True]
-    ast.parse(SNIPPETS[4])
+    assert [GPU in snippet for snippet in SNIPPETS] == [False] * 5 + [True]
+    ast.parse(SNIPPETS[5])
 
 
 def test_no_figure_is_left_open() -> None:

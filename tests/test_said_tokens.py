@@ -87,7 +87,7 @@ def test_words_are_told_token_by_token_with_what_else_might_have_stood_there(
 ) -> None:
     for seed in range(4):
         answer = answered(engine, seed=seed)
-        tokens = answer.tokens(1000)
+        tokens = answer.token_probabilities(1000)
         assert written(tokens) == answer.text
         for token in tokens:
             chances = [math.exp(nats) for _, nats in token.likeliest]
@@ -95,8 +95,10 @@ def test_words_are_told_token_by_token_with_what_else_might_have_stood_there(
             assert chances == sorted(chances, reverse=True)
             assert any(math.isclose(nats, token.nats) for _, nats in token.likeliest)
         assert not any(not text for text, _ in tokens[0].likeliest)  # nobody says nothing
-        assert [token.nats for token in answer.tokens()] == [token.nats for token in tokens]
-        assert not any(token.likeliest for token in answer.tokens())
+        assert [token.nats for token in answer.token_probabilities()] == [
+            token.nats for token in tokens
+        ]
+        assert not any(token.likeliest for token in answer.token_probabilities())
 
 
 @pytest.mark.parametrize("layout", ["slots", "float"])
@@ -105,12 +107,12 @@ def test_json_is_told_whole_and_what_the_schema_settles_is_certain(
 ) -> None:
     for seed in range(4):
         answer = answered(engine, SCHEMA, layout=layout, seed=seed)
-        tokens = answer.tokens(3)
+        tokens = answer.token_probabilities(3)
         assert written(tokens) == answer.text
         assert json.loads(written(tokens)) == answer.value
         assert all(token.nats <= 0 for token in tokens)
         assert all(len(token.likeliest) <= 3 for token in tokens)
-        assert not any(token.likeliest for token in answer.tokens())
+        assert not any(token.likeliest for token in answer.token_probabilities())
         if layout == "slots":
             assert tokens[0] == Token(b'{"city":', 0.0)
 
@@ -128,9 +130,11 @@ def test_an_absent_key_s_probability_is_that_of_the_brace_behind_it(engine: Engi
         )
         share = answer.posterior["/a"]
         if there:
-            assert all(share <= math.exp(token.nats) + 1e-9 for token in answer.tokens())
+            assert all(
+                share <= math.exp(token.nats) + 1e-9 for token in answer.token_probabilities()
+            )
         else:
-            [brace] = answer.tokens()
+            [brace] = answer.token_probabilities()
             assert brace.text == b"{}"
             assert brace.nats == pytest.approx(math.log(share))
 
@@ -143,13 +147,15 @@ def test_a_call_s_arguments_are_told_as_well(engine: Engine) -> None:
     )
     session.close()
     for call in decision.calls:
-        assert json.loads(written(call.tokens())) == call.arguments
+        assert json.loads(written(call.token_probabilities())) == call.arguments
 
 
 def test_a_schema_that_leaves_nothing_free_is_certain(engine: Engine) -> None:
     answer = answered(engine, {"const": {"a": [1, "b"]}})
-    assert written(answer.tokens()) == answer.text
-    assert [token.nats for token in answer.tokens()] == [0.0] * len(answer.tokens())
+    assert written(answer.token_probabilities()) == answer.text
+    assert [token.nats for token in answer.token_probabilities()] == [0.0] * len(
+        answer.token_probabilities()
+    )
 
 
 def test_random_values_are_told_whole(engine: Engine) -> None:
@@ -160,7 +166,7 @@ def test_random_values_are_told_whole(engine: Engine) -> None:
         except (CanvasTooShort, UnsatisfiableSchema):
             continue
         told += 1
-        assert written(answer.tokens(2)) == answer.text
+        assert written(answer.token_probabilities(2)) == answer.text
 
 
 def test_what_was_encoded_before_is_told_apart(engine: Engine) -> None:

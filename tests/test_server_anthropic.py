@@ -93,8 +93,11 @@ def test_a_tool_choice_holds(model: Model) -> None:
         choice: Any = {"type": "tool", "name": name}
         [call] = calls_of(model.create(**SAID, tools=tools, tool_choice=choice))
         assert call.name == name
-    choice = {"type": "any", "disable_parallel_tool_use": True}
-    assert len(calls_of(model.create(**SAID, tools=tools, tool_choice=choice))) == 1
+    for alone in ({}, {"disable_parallel_tool_use": True}):
+        choice = {"type": "any", **alone}
+        assert len(calls_of(model.create(**SAID, tools=tools, tool_choice=choice))) == 1
+    choice = {"type": "any", "disable_parallel_tool_use": False}
+    assert len(calls_of(model.create(**SAID, tools=tools, tool_choice=choice))) > 1
     assert text_of(model.create(**SAID, tools=tools, tool_choice={"type": "none"}))
     left = model.create(**SAID, tools=tools, tool_choice={"type": "auto"})
     assert left.stop_reason in ("tool_use", "end_turn", "max_tokens")

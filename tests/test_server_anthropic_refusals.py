@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anthropic
@@ -135,6 +136,8 @@ def test_a_schema_that_refers_to_nothing_is_named(model: Model) -> None:
     tools: list[ToolParam] = [NOTE, {"name": "bad", "input_schema": bad}]
     for ask in (
         lambda: model.count(**SAID, tools=tools),
+        lambda: model.create(**SAID, tools=tools),
+        lambda: model.create(**SAID | {"max_tokens": 0}, tools=tools),
         lambda: list(model.events(**SAID, tools=tools)),
     ):
         with pytest.raises(anthropic.BadRequestError, match=r"tools\.1\.input_schema.*nowhere"):
@@ -194,10 +197,15 @@ def extract(error: anthropic.APIStatusError) -> str:
 
 
 def test_a_server_that_is_full_is_overloaded(engine: Engine) -> None:
-    with serving(engine, limits=Limits(requests=1, queue=0)) as served:
+    limits = Limits(requests=1, queue=0)
+    with serving(engine, limits=limits) as served, ThreadPoolExecutor(1) as pool:
         model = Model(served)
-        with pytest.raises(anthropic.OverloadedError) as full:
-            model.create(**SAID)
+        with held_forwards(engine) as holding:
+            first = pool.submit(model.create, **SAID)
+            assert holding.reached.wait(60)
+            with pytest.raises(anthropic.OverloadedError) as full:
+                model.create(**SAID)
+        assert first.result().content
         assert full.value.type == "overloaded_error"
         assert int(full.value.response.headers["retry-after"]) >= 1
 

@@ -81,7 +81,7 @@ def filled(engine: Engine, *, max_tokens: int, before: str = BEFORE, behind: str
 
 
 def test_a_suffix_is_pinned_and_the_hole_is_filled_as_the_engine_does(
-    official: openai.OpenAI, engine: Engine
+    official: openai.OpenAI, engine: Engine, server: Served
 ) -> None:
     with held_forwards(engine) as holding:
         holding.gate.set()
@@ -96,7 +96,7 @@ def test_a_suffix_is_pinned_and_the_hole_is_filled_as_the_engine_does(
     )
     assert other.choices[0].text == filled(engine, max_tokens=8, behind=" and tea")
     assert said.object == "text_completion"
-    assert said.model == engine.runtime.checkpoint.name
+    assert said.model == server.app.state.service.model
     assert choice.finish_reason in ("stop", "length")
     assert said.usage is not None
     encode = engine.runtime.forms.writing.encode

@@ -21,6 +21,7 @@ from serving import Served, held_forwards, serving, until
 from tiny import WEATHER
 
 from agentkit_engine import AgentKitError, Engine, EngineBusy
+from agentkit_engine.errors import arguments_note
 from agentkit_engine.server.command import add_options, serve
 from agentkit_engine.server.limits import Limits
 from agentkit_engine.server.native.sessions import Sessions
@@ -95,6 +96,22 @@ def test_an_unknown_session_and_an_unknown_route_are_not_found(client: httpx2.Cl
     for method, path, status in (("GET", "/v1/infill/x", 404), ("GET", "/v1/sessions", 405)):
         response = client.request(method, path)
         assert (response.status_code, failure(response)["type"]) == (status, "NoSuchRoute")
+        assert response.headers.get("allow") == ("POST" if status == 405 else None)
+
+
+def test_a_folder_is_known_by_its_name_alone(
+    client: httpx2.Client, engine: Engine, tiny_folder: Path
+) -> None:
+    assert engine.runtime.checkpoint.name == str(tiny_folder)
+    [model] = client.get("/v1/models").json()["data"]
+    assert model["id"] == tiny_folder.name
+
+
+def test_a_tool_that_refers_to_nothing_is_told_by_its_name(client: httpx2.Client) -> None:
+    lost = {"name": "lost", "parameters": {"type": "object", "properties": {"a": {"$ref": "#/x"}}}}
+    told = failure(client.post("/v1/sessions", json={"tools": [TOOL, lost]}))
+    assert told["type"] == "UnsupportedSchema"
+    assert told["notes"] == [arguments_note("lost")]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +125,7 @@ def test_an_unknown_session_and_an_unknown_route_are_not_found(client: httpx2.Cl
         ("", {"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
         ("/extend", {"messages": [{"role": "user", "content": 3}]}, "messages.0.content"),
         ("/extend", {"after": -1}, "after"),
-        ("/decide", {"settings": {"steps": 0}}, "settings.steps.constrained-int"),
+        ("/decide", {"settings": {"steps": 0}}, "settings.steps"),
         ("/decide", {"settings": {"temperature": -1}}, "settings.temperature"),
         ("/decide", {"stream": "perhaps"}, "stream"),
         ("/refill", {"origin": "x", "rejected": {}}, "rejected"),

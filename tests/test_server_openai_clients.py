@@ -99,6 +99,27 @@ def test_a_schema_that_can_t_be_guaranteed_is_named_with_its_keyword(
     assert refusal(client, tools=[array]).param == "tools.0.function.parameters"
 
 
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [("#/nowhere", "leads nowhere"), ("#/properties/a", "circle"), ("#", "endlessly")],
+)
+def test_a_reference_that_leads_nowhere_or_round_is_named(
+    client: openai.OpenAI, reference: str, why: str
+) -> None:
+    bad = {"type": "object", "properties": {"a": {"$ref": reference}}, "required": ["a"]}
+    tool = {"type": "function", "function": {"name": "bad", "parameters": bad}}
+    for stream in (False, True):
+        refused = refusal(client, tools=[WEATHER, tool], stream=stream)
+        assert refused.param == "tools.1.function.parameters"
+        assert why in refused.message
+        assert "This is about the arguments of 'bad'." in refused.message
+    if reference != "#":
+        return
+    format_ = {"type": "json_schema", "json_schema": {"name": "x", "schema": bad}}
+    refused = refusal(client, response_format=format_)
+    assert refused.param == "response_format.json_schema.schema"
+
+
 def test_a_chat_that_is_too_long_says_so(client: openai.OpenAI) -> None:
     refused = refusal(client, messages=[{"role": "user", "content": "word " * 600}], stream=True)
     assert (refused.code, refused.param) == ("context_length_exceeded", "messages")

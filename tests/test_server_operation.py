@@ -153,6 +153,19 @@ def test_the_line_of_a_request_tells_what_it_took_and_nothing_of_what_was_asked(
     assert SECRET not in caplog.text
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_whose_client_left_is_told_as_one(
+    engine: Engine, client: httpx2.Client, caplog: pytest.LogCaptureFixture, stream: bool
+) -> None:
+    caplog.set_level(logging.INFO, logger="agentkit_engine.server.requests")
+    asked = {"model": "default", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    with held_forwards(engine), pytest.raises(httpx2.ReadTimeout):
+        client.post("/v1/chat/completions", json=asked, timeout=0.5)
+    until(lambda: caplog.records)
+    told = vars(caplog.records[-1])["told"]
+    assert (told["status"], told["gone"]) == (499, True)
+
+
 def test_prompts_are_logged_where_that_is_asked_for(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

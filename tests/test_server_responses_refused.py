@@ -60,6 +60,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "text.format.schema",
     ),
     ({"tools": [{**WEATHER, "parameters": {"not": {}}}]}, "tools.0.parameters"),
+    ({"tools": [{**WEATHER, "parameters": {"$ref": "#/nowhere"}}]}, "tools.0.parameters"),
     ({"temperature": 3}, "temperature"),
     ({"max_output_tokens": 0}, "max_output_tokens"),
     ({"metadata": {"x": "y" * 513}}, "metadata.x"),

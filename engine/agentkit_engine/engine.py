@@ -118,6 +118,7 @@ class Engine:
 
         Raises:
             EngineError: a tool is no declaration.
+            UnsupportedSchema: a reference in its parameters leads nowhere.
         """
         return Session(self.runtime, instructions=instructions, tools=tools)
 

@@ -22,6 +22,7 @@ between processes with its attributes.
 """
 
 __all__ = [
+    "ANSWER_NOTE",
     "AgentKitError",
     "CanvasTooShort",
     "CheckpointError",
@@ -35,7 +36,16 @@ __all__ = [
     "TemplateError",
     "UnsatisfiableSchema",
     "UnsupportedSchema",
+    "arguments_note",
 ]
+
+ANSWER_NOTE = "This is about the answer."
+"""What is noted of an error in an answer's schema."""
+
+
+def arguments_note(name: str) -> str:
+    """What is noted of an error in the schema of a call's arguments."""
+    return f"This is about the arguments of {name!r}."
 
 
 class AgentKitError(Exception):

@@ -16,7 +16,7 @@ from agentkit_engine.contexts.prefixes import PrefixStore
 from agentkit_engine.contexts.prompt import encode_content
 from agentkit_engine.denoisers import denoiser_of
 from agentkit_engine.dialect import Noise
-from agentkit_engine.errors import TemplateError
+from agentkit_engine.errors import ANSWER_NOTE, TemplateError, arguments_note
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.layouts.forms import Form, Writing
 from agentkit_engine.layouts.maker import FormMaker, Layout
@@ -25,15 +25,7 @@ from agentkit_engine.scheduling.scheduler import Scheduler
 from agentkit_engine.syntax import syntax_of
 from agentkit_engine.template import Schema
 
-ANSWER_NOTE = "This is about the answer."
-"""What is noted of an error in an answer's schema."""
-
 _HOST_MEMORY = 1 << 30
-
-
-def arguments_note(name: str) -> str:
-    """What is noted of an error in the schema of a call's arguments."""
-    return f"This is about the arguments of {name!r}."
 
 
 class Runtime:
@@ -142,14 +134,14 @@ class Runtime:
     def _call(self, name: str, schema: Schema, layout: Layout | None) -> Form:
         try:
             return self.forms.call(name, schema, layout=layout)
-        except TemplateError as error:
+        except (TemplateError, RecursionError) as error:
             error.add_note(arguments_note(name))
             raise
 
     def _answer(self, schema: Schema | None, tokens: int | None, layout: Layout | None) -> Form:
         try:
             return self.forms.answer(schema=schema, most_tokens=tokens, layout=layout)
-        except TemplateError as error:
+        except (TemplateError, RecursionError) as error:
             error.add_note(ANSWER_NOTE)
             raise
 

@@ -25,7 +25,7 @@ from agentkit_engine.contexts.prompt import (
     write_start,
 )
 from agentkit_engine.denoisers.base import Prefix
-from agentkit_engine.errors import EngineError
+from agentkit_engine.errors import EngineError, TemplateError, arguments_note
 from agentkit_engine.scheduling.work import Work, encode
 
 ChatMessage: TypeAlias = Mapping[str, Any]
@@ -230,6 +230,7 @@ def declared_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         EngineError: it is no declaration.
+        UnsupportedSchema: a reference leads nowhere; notes which tool's.
     """
     function = tool.get("function")
     if not isinstance(function, Mapping) or "parameters" not in function:
@@ -237,7 +238,12 @@ def declared_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
             f"the tool {tool!r} is no declaration; write it as "
             '{"type": "function", "function": {"name", "description", "parameters"}}'
         )
-    return {**tool, "function": {**function, "parameters": inline(function["parameters"])}}
+    try:
+        parameters = inline(function["parameters"])
+    except (TemplateError, RecursionError) as error:
+        error.add_note(arguments_note(str(function.get("name", ""))))
+        raise
+    return {**tool, "function": {**function, "parameters": parameters}}
 
 
 def chat_message(message: ChatMessage | str) -> ChatMessage:

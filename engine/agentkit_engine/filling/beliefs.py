@@ -86,7 +86,7 @@ class Beliefs:
             )
         return self._below(found)
 
-    def tokens(self, likeliest: int) -> Sequence[Token]:
+    def token_probabilities(self, likeliest: int) -> Sequence[Token]:
         """What it says, token by token."""
         row = self.solved.verified.tokens
         found: dict[str, list[Token]] = {}

@@ -116,7 +116,7 @@ class Beliefs(Protocol):
     @property
     def runners_up(self) -> Mapping[str, Alternative]: ...
 
-    def tokens(self, likeliest: int) -> Sequence[Token]: ...
+    def token_probabilities(self, likeliest: int) -> Sequence[Token]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class Value:
         """The likeliest other value, where there is one, by the same logits."""
         return self.beliefs.runners_up
 
-    def tokens(self, likeliest: int = 0) -> Sequence[Token]:
+    def token_probabilities(self, likeliest: int = 0) -> Sequence[Token]:
         """What was filled in as text, token by token, with the probability of each at its place.
 
         Exact marginals among all valid fillings, by the denoiser's logits when all was still free
@@ -164,7 +164,7 @@ class Value:
         Args:
             likeliest: how many of the likeliest tokens are told of each place.
         """
-        return self.beliefs.tokens(likeliest)
+        return self.beliefs.token_probabilities(likeliest)
 
 
 @dataclass(frozen=True, kw_only=True)

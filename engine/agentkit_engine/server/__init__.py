@@ -1,9 +1,14 @@
 """The engine behind HTTP: `app.make_app` for an ASGI server, `command.serve` for a terminal.
 
-app         routes: which request asks for what, and who may ask
-sessions    sessions by id: how many there are, who uses one, when one goes
-connection  bodies read within bounds, work that ends when its client goes, events as they come
-wire        the JSON of requests, answers and errors
-limits      what one server holds and takes
+app         assembles the routes of every room, and what stands before them
 command     reads the command line, loads the engine, listens
+listening   takes a place to listen at
+limits      what one server holds and takes
+playground/ a page to watch the model denoise
+scaling/    several engines behind one address, on Ray Serve
+chat/       OpenAI's chat completions and responses, Anthropic's messages
+copilot/    holes in texts, as editors ask for them
+native/     the engine's own API: templates, sessions by id; the OpenAPI document
+operation/  keys, metrics, logs, traces, how a server ends
+transport/  bodies and events within bounds, places and time for each request, problems
 """

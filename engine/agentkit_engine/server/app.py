@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,6 +25,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agentkit_engine.checkpoint import EMBEDDED
 from agentkit_engine.engine import Engine
 from agentkit_engine.errors import EngineError
 from agentkit_engine.server.chat.anthropic.dialect import ANTHROPIC
@@ -45,6 +47,7 @@ from agentkit_engine.server.operation.keys import HostRequired, KeyRequired
 from agentkit_engine.server.operation.tracing import tracing
 from agentkit_engine.server.operation.watching import Watched
 from agentkit_engine.server.playground.routes import PlaygroundRoutes
+from agentkit_engine.server.transport.account import UNHEARD
 from agentkit_engine.server.transport.connection import note_gone
 from agentkit_engine.server.transport.dialect import Dialect
 from agentkit_engine.server.transport.problems import Refused, problem_of
@@ -56,7 +59,6 @@ if TYPE_CHECKING:
 _NATIVE = ("/v1/sessions", "/v1/infill", "/healthz", "/readyz", "/metrics", "/openapi.json")
 _FREE = frozenset({"/healthz", "/readyz"})  # need no key
 _SWEEPS = 4  # in the time after which a session goes
-_NOBODY = 499  # as logs have it; no client reads it
 
 
 def make_app(
@@ -79,7 +81,8 @@ def make_app(
         engine: stays the caller's to close.
         api_key: or several, of which every request must bear one, but for those to `/healthz`,
             `/readyz` and the playground's page; None: whoever can connect may ask.
-        model: what clients call the engine; by default the checkpoint's name.
+        model: what clients call the engine; by default the checkpoint's name, of a folder the last
+            part of it.
         hosts: names that the host may be asked by, beside those of loopback; None: any.
         cors: origins whose web pages may ask; "*" for all.
         log_prompts: the line of a request holds its body.
@@ -87,7 +90,7 @@ def make_app(
         ledger: of sessions that other servers hold as well.
     """
     limits = limits or Limits()
-    service = Service(engine, limits=limits, model=model or engine.runtime.checkpoint.name)
+    service = Service(engine, limits=limits, model=model or _called(engine.runtime.checkpoint.name))
     sessions = Sessions(engine, limits=limits, ledger=ledger)
     service.meter.gauge("sessions", "Sessions held.", lambda: len(sessions))
     playground = PlaygroundRoutes(service)
@@ -114,6 +117,12 @@ def make_app(
     app.router.redirect_slashes = False  # which would tell clients to come to where they say we are
     app.state.service, app.state.sessions = service, sessions
     return app
+
+
+def _called(checkpoint: str) -> str:
+    """A checkpoint's name as clients know it, whom a path on this machine tells nothing."""
+    folder = Path(checkpoint).expanduser()
+    return folder.resolve().name if checkpoint != EMBEDDED and folder.is_dir() else checkpoint
 
 
 def _routes(
@@ -192,9 +201,11 @@ async def _misdirected(request: Request, error: Exception) -> Response:
     """There is no such route, or it does not take the method."""
     assert isinstance(error, HTTPException)
     why = f"{request.method} {request.url.path}: {error.detail}"
-    return await _failed(request, Refused(error.status_code, "NoSuchRoute", why))
+    response = await _failed(request, Refused(error.status_code, "NoSuchRoute", why))
+    response.headers.update(error.headers or {})  # which methods it takes
+    return response
 
 
 async def _unheard(_request: Request, _error: Exception) -> Response:
     note_gone()
-    return Response(status_code=_NOBODY)
+    return Response(status_code=UNHEARD)

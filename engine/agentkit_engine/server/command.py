@@ -87,7 +87,7 @@ def _add_limits(group: _Group) -> None:
 
     def add(name: str, metavar: str, default: float, text: str) -> None:
         kind = count if isinstance(default, int) else seconds
-        told = f"{text} (default: {default:g})"
+        told = f"{text} (default: {default:{'' if isinstance(default, int) else 'g'}})"
         group.add_argument(name, metavar=metavar, type=kind, default=default, help=told)
 
     add("--max-sessions", "N", limits.sessions, "sessions held at once")

@@ -49,9 +49,8 @@ async def take_turn(service: Service, asked: Asked, hear: Hear | None = None) ->
             end.
 
     Raises:
-        Refused: a schema or a wish can't be honoured, or the chat template refuses the chat; names
-            the field.
-        EngineError: as of `Session.extend` and `Session.decide`.
+        Refused: as of `refusing`.
+        EngineError: as of `Engine.session`, `Session.extend` and `Session.decide`.
     """
     sessions: list[Session] = []
     try:
@@ -91,7 +90,7 @@ def refusing(asked: Asked) -> Generator[None]:
 
     Raises:
         Refused: a schema or a wish can't be honoured, the chat template refuses the chat, or there
-            is too much of it.
+            is more of it than the model attends to.
     """
     try:
         yield
@@ -100,10 +99,13 @@ def refusing(asked: Asked) -> Generator[None]:
         raise Refused(422, "ChatRefused", why, asked.place) from error
     except ContextTooLong as error:
         raise Refused(422, "ContextTooLong", str(error), asked.place) from error
-    except TemplateError as error:
+    except (TemplateError, RecursionError) as error:
         notes: list[str] = getattr(error, "__notes__", [])
-        why = "\n".join((str(error)[:_LONGEST], *notes))
-        raise Refused(422, type(error).__name__, why, _blamed(asked, notes)) from error
+        kind, what = type(error).__name__, str(error)[:_LONGEST]
+        if isinstance(error, RecursionError):  # only what is asked is nested
+            kind, what = "NestedTooDeeply", "this is nested too deeply, or endlessly; nest less"
+        why = "\n".join((what, *notes))
+        raise Refused(422, kind, why, _blamed(asked, notes)) from error
 
 
 def _blamed(asked: Asked, notes: Sequence[str]) -> str:

@@ -119,7 +119,7 @@ async def _tokens(filling: Filling, text: str, likeliest: int | None) -> tuple[T
     """The tokens of a text that may end sooner than what was filled in; no others wait for it."""
     if likeliest is None:
         return ()
-    tell = partial(filling.beliefs.tokens, likeliest)
+    tell = partial(filling.token_probabilities, likeliest)
     tokens = await anyio.to_thread.run_sync(tell, abandon_on_cancel=True)
     ends = itertools.accumulate(len(token.text) for token in tokens)
     starts = [0, *ends][:-1]

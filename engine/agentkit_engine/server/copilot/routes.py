@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agentkit_engine.server.chat.models import require_model
 from agentkit_engine.server.chat.openai.dialect import OPENAI
-from agentkit_engine.server.chat.openai.models import require_model
 from agentkit_engine.server.copilot import editing, fim, llama
 from agentkit_engine.server.copilot.completions import Completing, CompletionForm, holes_of
 from agentkit_engine.server.copilot.editing import EditForm

@@ -222,7 +222,9 @@ class Drafts:
 
 def draft_json(draft: Draft, settled: Sequence[CallJSON] = ()) -> DraftJSON:
     """A draft, with the calls of it that have settled."""
-    others = draft.calls[draft.settled :]
+    others: list[DraftCallJSON] = [
+        {"tool": one.name, "arguments": one.arguments} for one in draft.calls[draft.settled :]
+    ]
     return {
         "step": draft.step,
         "steps": draft.steps,
@@ -230,7 +232,7 @@ def draft_json(draft: Draft, settled: Sequence[CallJSON] = ()) -> DraftJSON:
             {"name": row.name, "cells": list(zip(row.texts, row.states, strict=True))}
             for row in draft.rows
         ],
-        "calls": [*settled, *({"tool": one.name, "arguments": one.arguments} for one in others)],
+        "calls": [*settled, *others],
         "settled": draft.settled,
         "answer": draft.answer,
     }

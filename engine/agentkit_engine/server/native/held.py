@@ -31,7 +31,7 @@ class _Forgotten:
     posterior: Mapping[str, float] = MappingProxyType({})
     runners_up: Mapping[str, Alternative] = MappingProxyType({})
 
-    def tokens(self, likeliest: int) -> tuple[Token, ...]:
+    def token_probabilities(self, likeliest: int) -> tuple[Token, ...]:
         return ()
 
 

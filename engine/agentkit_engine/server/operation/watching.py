@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agentkit_engine.server.operation.logs import log_request
 from agentkit_engine.server.operation.meter import Meter
 from agentkit_engine.server.operation.tracing import Tracing
-from agentkit_engine.server.transport.account import Account, accounting
+from agentkit_engine.server.transport.account import UNHEARD, Account, accounting
 from agentkit_engine.server.transport.dialect import Dialect
 from agentkit_engine.server.transport.problems import problem_of
 
@@ -92,6 +92,8 @@ class Watched:
                 self._tracing.answered(span, account, route=self._tell(scope, account))
 
     def _tell(self, scope: Scope, account: Account) -> str:
+        if account.gone and not account.status:  # before there was anything to answer
+            account.status = UNHEARD
         route: Any = scope.get("route")
         pattern: str = getattr(route, "path", _UNMATCHED)
         self._meter.answered(account, route=pattern)

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 
 from agentkit_engine.filling.outcome import Effort, Timings
 
+UNHEARD = 499
+"""The status of an answer whose client has left before it began; no client reads it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Account:

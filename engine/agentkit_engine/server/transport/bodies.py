@@ -26,6 +26,8 @@ Form = TypeVar("Form", bound=BaseModel)
 _DISCARDED = 32  # times the longest body that are read of one that is longer, and thrown away
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _LARGE_EXPONENT = re.compile(rb"[eE]\+?[0-9]{3}")
+# As the checker of forms names one of several that a value may be; clients know no such field.
+_KIND = re.compile(r"constrained-[a-z]+|function-[a-z]+\[.*\]|(literal|list|tuple|dict)\[.*\]")
 _LONGEST_NAME = 200  # characters of a field that an error names; clients choose some of them
 
 
@@ -129,7 +131,8 @@ def _infinite(value: Any) -> list[str] | None:
 
 def _refused(error: ValidationError) -> Refused:
     first, *more = error.errors(include_url=False, include_context=False, include_input=False)
-    field = ".".join(map(str, first["loc"]))[:_LONGEST_NAME]
+    named = (str(part) for part in first["loc"])
+    field = ".".join(part for part in named if not _KIND.fullmatch(part))[:_LONGEST_NAME]
     others = f" ({len(more)} more)" if more else ""
     if first["type"] == "json_invalid":
         return Refused(400, "InvalidJSON", f"the body is no JSON: {first['msg']}")

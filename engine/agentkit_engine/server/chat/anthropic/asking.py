@@ -94,10 +94,9 @@ def _output(form: Counting) -> tuple[OutputFormat | None, str]:
 
 def _options(form: Counting, limits: Limits) -> DecidingOptions:
     choice = form.tool_choice
-    alone = choice.disable_parallel_tool_use if choice else False
-    if choice and alone is None:
-        alone = choice.type == "tool"  # who names a tool reads one call of it
-    options: DecidingOptions = {"max_calls": 1 if alone else limits.calls}
+    # several only where a client says so, as in the other APIs of chats
+    several = choice is not None and choice.disable_parallel_tool_use is False
+    options: DecidingOptions = {"max_calls": limits.calls if several else 1}
     if not isinstance(form, Asking):
         return options
     # a model may always stop before it has said so much, as this one then does

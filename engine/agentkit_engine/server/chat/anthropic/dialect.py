@@ -45,13 +45,13 @@ class FailedJSON(TypedDict):
 
 
 def error_json(problem: Problem) -> dict[str, Any]:
-    """The body of a problem; its message begins with the field to blame."""
+    """The body of a problem; its message begins with the field to blame, or with `_TOO_LONG`."""
     status = error_status(problem)
     other = "invalid_request_error" if status < 500 else "api_error"
     message = "\n".join((problem.message, *problem.notes))
     if problem.kind == "ContextTooLong":
         message = _TOO_LONG + message
-    if problem.field and not message.startswith(f"{problem.field}:"):
+    elif problem.field and not message.startswith(f"{problem.field}:"):
         message = f"{problem.field}: {message}"
     return {
         "type": "error",

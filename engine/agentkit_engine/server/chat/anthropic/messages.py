@@ -20,8 +20,8 @@ from agentkit_engine.server.chat.anthropic.dialect import ANTHROPIC
 from agentkit_engine.server.chat.anthropic.told import MessageEvents, message_json, warmed_json
 from agentkit_engine.server.chat.anthropic.wire import Asking, Counting
 from agentkit_engine.server.chat.asked import Asked
-from agentkit_engine.server.chat.openai.models import require_model
-from agentkit_engine.server.chat.turns import take_turn
+from agentkit_engine.server.chat.models import require_model
+from agentkit_engine.server.chat.turns import heard_session, refusing, take_turn
 from agentkit_engine.server.transport.connection import Tell
 from agentkit_engine.server.transport.described import REFUSALS, About, DescribedRoute
 from agentkit_engine.server.transport.problems import Refused
@@ -89,16 +89,12 @@ class MessageRoutes:
         """Encodes the chat and compiles what may be filled in behind it."""
         engine = self._service.engine
         calls = {tool.name: tool.parameters for tool in asked.tools if tool.name in asked.callable}
-        await compiled(partial(engine.prepare, calls, answer=asked.output))
-        tools = [tool.declaration for tool in asked.tools]
-        make = partial(engine.session, instructions=asked.instructions, tools=tools)
-        session = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
-        try:
-            await session.extend(*asked.messages)
-        finally:
-            session.close()
+        with refusing(asked):
+            await compiled(partial(engine.prepare, calls, answer=asked.output))
+            (await heard_session(engine, asked)).close()
         return warmed_json(await self._counted(asked), model=self._model)
 
     async def _counted(self, asked: Asked) -> int:
         count = partial(prompt_tokens, self._service.engine, asked)
-        return await anyio.to_thread.run_sync(count, abandon_on_cancel=True)
+        with refusing(asked):
+            return await anyio.to_thread.run_sync(count, abandon_on_cancel=True)

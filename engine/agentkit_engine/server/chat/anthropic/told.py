@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentkit_engine.server.chat.asked import Delta, TextDelta, TurnCall, Turned, new_id
-from agentkit_engine.server.chat.openai.told import about_json
+from agentkit_engine.server.chat.effort import about_json
 from agentkit_engine.server.transport.bodies import write_json
 from agentkit_engine.server.transport.connection import Tell
 

@@ -14,16 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agentkit_engine.errors import ContextTooLong
 from agentkit_engine.server.chat.asked import Asked, Delta, Turned
+from agentkit_engine.server.chat.models import require_model
 from agentkit_engine.server.chat.openai.dialect import OPENAI
-from agentkit_engine.server.chat.openai.models import require_model
 from agentkit_engine.server.chat.openai.told import JSON, Chunks, Completion
 from agentkit_engine.server.chat.openai.wire import CompletionForm, asked_of
-from agentkit_engine.server.chat.turns import Hear, take_turn
+from agentkit_engine.server.chat.turns import take_turn
 from agentkit_engine.server.transport.connection import Tell
 from agentkit_engine.server.transport.described import REFUSALS, About, DescribedRoute
-from agentkit_engine.server.transport.problems import Refused
 from agentkit_engine.server.transport.service import Service, json_response
 
 
@@ -64,7 +62,7 @@ class CompletionRoutes:
         )
 
     async def _whole(self, asked: Asked, completion: Completion) -> JSON:
-        turned = await self._turn(asked)
+        turned = await take_turn(self._service, asked)
         if completion.likely is None:
             return completion.whole(turned)
         return await anyio.to_thread.run_sync(completion.whole, turned, abandon_on_cancel=True)
@@ -76,15 +74,9 @@ class CompletionRoutes:
             for chunk in chunks.told(delta):
                 tell("chunk", chunk)
 
-        turned = await self._turn(asked, hear)
+        turned = await take_turn(self._service, asked, hear)
         for chunk in chunks.ended(turned, await _logprobs(completion, turned)):
             tell("chunk", chunk)
-
-    async def _turn(self, asked: Asked, hear: Hear | None = None) -> list[Turned]:
-        try:
-            return await take_turn(self._service, asked, hear)
-        except ContextTooLong as error:
-            raise Refused(400, "ContextTooLong", str(error), "messages") from error
 
 
 async def _logprobs(completion: Completion, turned: Sequence[Turned]) -> list[JSON | None]:

@@ -24,7 +24,7 @@ def logprobs_json(turned: Turned, *, likely: int, end: str) -> dict[str, Any] | 
     answered = turned.decision.answered
     if answered is None:
         return None
-    tokens = _told(answered.tokens(likely), turned.text or "", end)
+    tokens = _told(answered.token_probabilities(likely), turned.text or "", end)
     return {"content": list(tokens), "refusal": None}
 
 

@@ -12,23 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agentkit_engine.server.chat.models import require_model
 from agentkit_engine.server.transport.described import About, DescribedRoute
-from agentkit_engine.server.transport.problems import Refused
 from agentkit_engine.server.transport.service import Service, json_response
-
-ANY_MODEL = "default"
-"""The name by which every server's model can be asked for."""
-
-
-def require_model(service: Service, name: str) -> None:
-    """Refuses a request for a model that is not served.
-
-    Raises:
-        Refused: 404, by the name that was asked for.
-    """
-    if name not in (service.model, ANY_MODEL):
-        why = f"The model {name!r} does not exist here; take {service.model!r} or {ANY_MODEL!r}"
-        raise Refused(404, "NoSuchModel", why, "model")
 
 
 class ModelRoutes:

@@ -18,10 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agentkit_engine.errors import ContextTooLong
 from agentkit_engine.server.chat.asked import Turned
+from agentkit_engine.server.chat.models import require_model
 from agentkit_engine.server.chat.openai.logprobs import logprobs_json
-from agentkit_engine.server.chat.openai.models import require_model
 from agentkit_engine.server.chat.openai.responses_asked import asked_of
 from agentkit_engine.server.chat.openai.responses_events import NAMES, ResponseEvents
 from agentkit_engine.server.chat.openai.responses_items import Chat
@@ -111,10 +110,7 @@ class _Turn:
 
     async def take(self, hear: Hear | None = None) -> JSON:
         """The whole response, which is kept before its client is told of the end."""
-        try:
-            [turned] = await take_turn(self._service, self._asked, hear)
-        except ContextTooLong as error:
-            raise Refused(400, "ContextTooLong", str(error), "input") from error
+        [turned] = await take_turn(self._service, self._asked, hear)
         response = self.told.ended(turned, await self._logprobs(turned))
         if response["store"]:
             self._kept.keep(response, self._chat.answered(turned))

@@ -10,8 +10,9 @@ from typing import Any
 
 from agentkit_engine.filling.outcome import Decision
 from agentkit_engine.server.chat.asked import TurnCall, Turned, new_id
+from agentkit_engine.server.chat.effort import about_json
 from agentkit_engine.server.chat.openai.responses_wire import ResponseForm, Tool
-from agentkit_engine.server.chat.openai.told import JSON, about_json
+from agentkit_engine.server.chat.openai.told import JSON
 from agentkit_engine.server.transport.bodies import write_json
 from agentkit_engine.server.transport.problems import Problem
 

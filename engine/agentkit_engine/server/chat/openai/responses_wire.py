@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from agentkit_engine.server.chat.openai.models import ANY_MODEL
+from agentkit_engine.server.chat.models import ANY_MODEL
 from agentkit_engine.server.chat.openai.tools import Body
 
 Key = Annotated[str, Field(max_length=64)]

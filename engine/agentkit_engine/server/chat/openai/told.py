@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from agentkit_engine.filling.outcome import Effort
@@ -20,6 +20,7 @@ from agentkit_engine.server.chat.asked import (
     Turned,
     new_id,
 )
+from agentkit_engine.server.chat.effort import about_json
 from agentkit_engine.server.chat.openai.logprobs import logprobs_json
 from agentkit_engine.server.transport.bodies import write_json
 
@@ -151,31 +152,6 @@ def usage_json(efforts: Sequence[Effort]) -> JSON:
         "completion_tokens": filled,
         "total_tokens": prompt + filled,
         "prompt_tokens_details": {"cached_tokens": efforts[0].cached_tokens},
-    }
-
-
-def about_json(turned: Sequence[Turned]) -> JSON:
-    """What this engine tells beyond the API: what it took, and how sure the model is."""
-    return {
-        "forwards": sum(one.decision.forwards for one in turned),
-        "passes": sum(one.decision.passes for one in turned),
-        "choices": [_about(one) for one in turned],
-    }
-
-
-def _about(turned: Turned) -> JSON:
-    decision = turned.decision
-    return {
-        "forwards": decision.forwards,
-        "passes": decision.passes,
-        "agreed": decision.agreed,
-        "elapsed": decision.elapsed,
-        "timings": asdict(decision.timings),
-        "choice": dict(decision.choice),
-        "confidence": dict(decision.confidence),
-        "calls": [{"id": call.id, "confidence": call.confidence} for call in turned.calls],
-        "stopped_by": turned.stopped_by,
-        "seed": turned.seed,
     }
 
 
