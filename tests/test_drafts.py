@@ -160,28 +160,25 @@ def test_an_answer_reads_as_text_at_any_step(engine: Engine, layout: Layout) -> 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("tokens", [12, 150])  # of one canvas, and of several
-def test_what_an_answer_is_certain_to_begin_with_stays(
-    engine: Engine, layout: Layout, tokens: int
+@pytest.mark.parametrize("several", [False, True])  # canvases
+def test_what_a_text_is_certain_to_begin_with_stays(
+    engine: Engine, layout: Layout, several: bool
 ) -> None:
     told = 0
     for seed in range(4):
         session = engine.session()
         session.extend_sync(f"hello {seed}")
         drafts: list[Draft] = []
-        decision = session.decide_sync(
-            {},
-            answer_tokens=tokens,
-            on_draft=drafts.append,
-            layout=layout,
-            verify="exact" if tokens < 100 else "off",
-            rounds=100,
-            seed=seed,
-        )
+        options: Any = {"on_draft": drafts.append, "layout": layout, "seed": seed, "rounds": 100}
+        if several:
+            text = session.infill_sync(Template.text(150), verify="off", **options).text
+        else:
+            decision = session.decide_sync({}, answer_tokens=12, verify="exact", **options)
+            assert decision.answer is not None
+            text = decision.answer
         said = [draft.said for draft in drafts]
         assert all(after.startswith(before) for before, after in pairwise(said))
-        assert decision.answer is not None
-        assert decision.answer.startswith(said[-1])
+        assert text.startswith(said[-1])
         told += len(said[-1])
     assert told > 0  # something was certain before the end
 

@@ -21,7 +21,7 @@ from serving import Served, held_forwards, serving, until
 from tiny import WEATHER
 
 from agentkit_engine import AgentKitError, Engine, EngineBusy
-from agentkit_engine.errors import arguments_note
+from agentkit_engine.notes import arguments_note
 from agentkit_engine.server.command import add_options, serve
 from agentkit_engine.server.limits import Limits
 from agentkit_engine.server.native.sessions import Sessions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Generator
 from itertools import product
 from random import Random
@@ -18,6 +19,7 @@ from test_fuzz import random_schema
 
 from agentkit_engine import Engine
 from agentkit_engine.errors import CanvasTooShort, UnsatisfiableSchema
+from agentkit_engine.filling import beliefs
 from agentkit_engine.server.chat.turns import cut
 
 CITY = {
@@ -317,6 +319,24 @@ def test_any_object_is_one(client: openai.OpenAI) -> None:
     assert isinstance(json.loads(made.choices[0].message.content or ""), dict)
     words = asked(client, response_format={"type": "text"})
     assert words.choices[0].message.content == asked(client).choices[0].message.content
+
+
+def test_how_sure_the_model_is_is_worked_out_beside_the_event_loop(
+    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, threads = beliefs.confidences, list[str]()
+
+    def noted(*arguments: Any) -> dict[str, float]:
+        threads.append(threading.current_thread().name)
+        return original(*arguments)
+
+    monkeypatch.setattr(beliefs, "confidences", noted)
+    format_: Any = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}
+    asked(client, response_format=format_)
+    asked(client, tools=TOOLS, tool_choice="required")
+    streamed(client, tools=TOOLS, tool_choice="required")
+    assert threads
+    assert all("worker" in name for name in threads)
 
 
 def test_a_stop_text_does_not_cut_json(client: openai.OpenAI) -> None:

@@ -22,6 +22,9 @@ from agentkit_engine.server.limits import Limits
 # What may be refused for its meaning, such as a schema that nothing satisfies, is no fault.
 UNCHECKED = [positive_data_acceptance]
 ONE_SESSION = "/v1/sessions/{id}"
+# Seconds for one answer. A schema may take all of `Limits.schema_seconds`, which is as long as the
+# client would wait by itself, and that is no fault of the server's.
+PATIENCE = 120
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def check_answers(
     def ask(case: schemathesis.Case[Any]) -> None:
         nonlocal asked
         asked += 1
-        prepared(case, server).call_and_validate(excluded_checks=UNCHECKED)
+        prepared(case, server).call_and_validate(excluded_checks=UNCHECKED, timeout=PATIENCE)
 
     try:
         ask()

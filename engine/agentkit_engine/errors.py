@@ -22,7 +22,6 @@ between processes with its attributes.
 """
 
 __all__ = [
-    "ANSWER_NOTE",
     "AgentKitError",
     "CanvasTooShort",
     "CheckpointError",
@@ -36,16 +35,7 @@ __all__ = [
     "TemplateError",
     "UnsatisfiableSchema",
     "UnsupportedSchema",
-    "arguments_note",
 ]
-
-ANSWER_NOTE = "This is about the answer."
-"""What is noted of an error in an answer's schema."""
-
-
-def arguments_note(name: str) -> str:
-    """What is noted of an error in the schema of a call's arguments."""
-    return f"This is about the arguments of {name!r}."
 
 
 class AgentKitError(Exception):

@@ -16,10 +16,11 @@ from agentkit_engine.contexts.prefixes import PrefixStore
 from agentkit_engine.contexts.prompt import encode_content
 from agentkit_engine.denoisers import denoiser_of
 from agentkit_engine.dialect import Noise
-from agentkit_engine.errors import ANSWER_NOTE, TemplateError, arguments_note
+from agentkit_engine.errors import TemplateError
 from agentkit_engine.grammar import Vocabulary
 from agentkit_engine.layouts.forms import Form, Writing
 from agentkit_engine.layouts.maker import FormMaker, Layout
+from agentkit_engine.notes import ANSWER_NOTE, arguments_note
 from agentkit_engine.scheduling.costs import Costs
 from agentkit_engine.scheduling.scheduler import Scheduler
 from agentkit_engine.syntax import syntax_of

@@ -25,7 +25,8 @@ from agentkit_engine.contexts.prompt import (
     write_start,
 )
 from agentkit_engine.denoisers.base import Prefix
-from agentkit_engine.errors import EngineError, TemplateError, arguments_note
+from agentkit_engine.errors import EngineError, TemplateError
+from agentkit_engine.notes import arguments_note
 from agentkit_engine.scheduling.work import Work, encode
 
 ChatMessage: TypeAlias = Mapping[str, Any]

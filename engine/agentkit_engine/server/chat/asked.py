@@ -7,6 +7,7 @@ turn is taken.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -77,7 +78,6 @@ class TurnCall:
     id: str
     name: str
     arguments: Any
-    confidence: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,9 @@ class Turned:
         reason: why it ends; "length" for words that take all the room there was for them.
         stopped_by: the stop text that was met.
         seed: with which it comes out again.
-        decision: what it took, and how sure the model is.
+        confidence: how sure the model is of the answer's values, see `Value.confidence`.
+        confidences: the same of each call's.
+        decision: what it took.
     """
 
     text: str | None
@@ -97,6 +99,8 @@ class Turned:
     reason: Reason
     stopped_by: str | None
     seed: int
+    confidence: Mapping[str, float]
+    confidences: tuple[Mapping[str, float], ...]
     decision: Decision
 
 

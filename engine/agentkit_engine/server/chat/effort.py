@@ -30,8 +30,11 @@ def _about(turned: Turned) -> dict[str, Any]:
         "elapsed": decision.elapsed,
         "timings": asdict(decision.timings),
         "choice": dict(decision.choice),
-        "confidence": dict(decision.confidence),
-        "calls": [{"id": call.id, "confidence": call.confidence} for call in turned.calls],
+        "confidence": dict(turned.confidence),
+        "calls": [
+            {"id": call.id, "confidence": dict(shares)}
+            for call, shares in zip(turned.calls, turned.confidences, strict=True)
+        ],
         "stopped_by": turned.stopped_by,
         "seed": turned.seed,
     }

@@ -5,7 +5,7 @@ Knows the engine's sessions, decisions and drafts. Must not know any API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias
@@ -14,13 +14,12 @@ import anyio.to_thread
 
 from agentkit_engine.engine import Engine
 from agentkit_engine.errors import (
-    ANSWER_NOTE,
     CheckpointError,
     ContextTooLong,
     TemplateError,
-    arguments_note,
 )
 from agentkit_engine.filling.outcome import Call, Decision, Draft
+from agentkit_engine.notes import ANSWER_NOTE, arguments_note
 from agentkit_engine.server.chat.asked import (
     Asked,
     CallDelta,
@@ -37,6 +36,7 @@ from agentkit_engine.server.transport.together import together
 from agentkit_engine.session import Session
 
 Hear: TypeAlias = Callable[[Delta], None]
+_Shares: TypeAlias = Mapping[str, float]
 
 _LONGEST = 2000  # characters of an error, which may quote what was asked
 
@@ -133,7 +133,14 @@ async def _choice(
         **options,
     )
     service.meter.filled(decision)
-    return telling.turned(decision, options["seed"])
+    # what the model believed is worked out now, which takes longer than others should wait
+    found = await anyio.to_thread.run_sync(_believed, decision, abandon_on_cancel=True)
+    return telling.turned(decision, options["seed"], *found)
+
+
+def _believed(decision: Decision) -> tuple[_Shares, tuple[_Shares, ...]]:
+    """How sure the model is of the answer's values, and of each call's."""
+    return decision.confidence, tuple(call.confidence for call in decision.calls)
 
 
 class _Telling:
@@ -154,7 +161,13 @@ class _Telling:
             held = 0 if by else begun(text, self._stop)
             self._tell_text(text[: len(text) - held])
 
-    def turned(self, decision: Decision, seed: int) -> Turned:
+    def turned(
+        self,
+        decision: Decision,
+        seed: int,
+        confidence: _Shares,
+        confidences: tuple[_Shares, ...],
+    ) -> Turned:
         """What came of it; tells what was not told yet."""
         self._tell_calls(decision.calls)
         answered, by = decision.answered, None
@@ -171,6 +184,8 @@ class _Telling:
             reason=reason,
             stopped_by=by,
             seed=seed,
+            confidence=confidence,
+            confidences=confidences,
             decision=decision,
         )
 
@@ -180,7 +195,6 @@ class _Telling:
                 id=new_id("call_"),
                 name=call.name,
                 arguments=call.arguments,
-                confidence=dict(call.confidence),
             )
             if self._hear:
                 self._hear(CallDelta(choice=self._choice, number=len(self._calls), call=made))
