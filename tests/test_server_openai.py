@@ -20,6 +20,7 @@ from test_fuzz import random_schema
 from agentkit_engine import Engine
 from agentkit_engine.errors import CanvasTooShort, UnsatisfiableSchema
 from agentkit_engine.filling import beliefs
+from agentkit_engine.filling.solution import confidences
 from agentkit_engine.server.chat.turns import cut
 
 CITY = {
@@ -324,11 +325,11 @@ def test_any_object_is_one(client: openai.OpenAI) -> None:
 def test_how_sure_the_model_is_is_worked_out_beside_the_event_loop(
     client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, threads = beliefs.confidences, list[str]()
+    threads: list[str] = []
 
     def noted(*arguments: Any) -> dict[str, float]:
         threads.append(threading.current_thread().name)
-        return original(*arguments)
+        return confidences(*arguments)
 
     monkeypatch.setattr(beliefs, "confidences", noted)
     format_: Any = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}

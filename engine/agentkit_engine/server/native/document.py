@@ -110,7 +110,9 @@ class _Schemas:
 
     def __init__(self, types: Iterable[tuple[Given, Mode]]) -> None:
         wanted = {(repr(given), mode): given for given, mode in types}
-        inputs = [(key, key[1], TypeAdapter(given)) for key, given in wanted.items()]
+        inputs: list[tuple[tuple[str, Mode], Mode, TypeAdapter[Any]]] = [
+            (key, key[1], TypeAdapter(given)) for key, given in wanted.items()
+        ]
         found, rest = TypeAdapter.json_schemas(
             inputs, ref_template="#/components/schemas/{model}", schema_generator=_Plain
         )
@@ -153,7 +155,7 @@ class _Operation:
         return told
 
     def _parameters(self) -> list[JSON]:
-        kinds = {IntegerConvertor: "integer", FloatConvertor: "number"}
+        kinds: dict[type[Any], str] = {IntegerConvertor: "integer", FloatConvertor: "number"}
         return [
             {
                 "name": name,
