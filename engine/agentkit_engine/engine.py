@@ -85,6 +85,13 @@ class Engine:
         return cls(checkpoint, memory=memory, queue=queue)
 
     @property
+    def name(self) -> str:
+        """The checkpoint's name; of a folder the last part, as its path is this machine's alone."""
+        told = self.runtime.checkpoint.name
+        folder = Path(told).expanduser()
+        return folder.resolve().name if told != EMBEDDED and folder.is_dir() else told
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """What the checkpoint's tokens write, to compile automata over."""
         return self.runtime.vocabulary

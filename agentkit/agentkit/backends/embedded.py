@@ -82,7 +82,7 @@ class EmbeddedBackend:
         await anyio.to_thread.run_sync(prepare, abandon_on_cancel=True)
         declared = [_declaration(tool) for tool in tools]
         session = self.engine.session(instructions=instructions, tools=declared)
-        model = self.engine.runtime.checkpoint.name
+        model = self.engine.name
         return EmbeddedConversation(session, calls, answer, self._options, model)
 
     async def aclose(self) -> None:

@@ -94,7 +94,12 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        # what is private was put there by others who write logs, and told by nobody
+        extra = {
+            key: value
+            for key, value in vars(record).items()
+            if key not in _STANDARD and not key.startswith("_")
+        }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         try:

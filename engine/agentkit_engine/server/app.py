@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,7 +24,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agentkit_engine.checkpoint import EMBEDDED
 from agentkit_engine.engine import Engine
 from agentkit_engine.errors import EngineError
 from agentkit_engine.server.chat.anthropic.dialect import ANTHROPIC
@@ -81,8 +79,7 @@ def make_app(
         engine: stays the caller's to close.
         api_key: or several, of which every request must bear one, but for those to `/healthz`,
             `/readyz` and the playground's page; None: whoever can connect may ask.
-        model: what clients call the engine; by default the checkpoint's name, of a folder the last
-            part of it.
+        model: what clients call the engine; by default `Engine.name`.
         hosts: names that the host may be asked by, beside those of loopback; None: any.
         cors: origins whose web pages may ask; "*" for all.
         log_prompts: the line of a request holds its body.
@@ -90,7 +87,7 @@ def make_app(
         ledger: of sessions that other servers hold as well.
     """
     limits = limits or Limits()
-    service = Service(engine, limits=limits, model=model or _called(engine.runtime.checkpoint.name))
+    service = Service(engine, limits=limits, model=model or engine.name)
     sessions = Sessions(engine, limits=limits, ledger=ledger)
     service.meter.gauge("sessions", "Sessions held.", lambda: len(sessions))
     playground = PlaygroundRoutes(service)
@@ -117,12 +114,6 @@ def make_app(
     app.router.redirect_slashes = False  # which would tell clients to come to where they say we are
     app.state.service, app.state.sessions = service, sessions
     return app
-
-
-def _called(checkpoint: str) -> str:
-    """A checkpoint's name as clients know it, whom a path on this machine tells nothing."""
-    folder = Path(checkpoint).expanduser()
-    return folder.resolve().name if checkpoint != EMBEDDED and folder.is_dir() else checkpoint
 
 
 def _routes(

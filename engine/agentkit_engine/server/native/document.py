@@ -109,7 +109,7 @@ class _Schemas:
     """The schema of each type, those with a name as references."""
 
     def __init__(self, types: Iterable[tuple[Given, Mode]]) -> None:
-        wanted = {(repr(given), mode): given for given, mode in types}
+        wanted: dict[tuple[str, Mode], Given] = {(repr(one), mode): one for one, mode in types}
         inputs: list[tuple[tuple[str, Mode], Mode, TypeAdapter[Any]]] = [
             (key, key[1], TypeAdapter(given)) for key, given in wanted.items()
         ]
