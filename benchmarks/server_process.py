@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 __all__ = ["ServerProcess", "server_process"]
 
@@ -46,18 +49,19 @@ def server_process(*options: str) -> Generator[ServerProcess]:
         RuntimeError: it did not come up; says what it printed.
     """
     command = [sys.executable, "-c", _SERVE, "serve", "--port", "0", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        printed = ""
+    # a file and no pipe, which would be full one day and hold up the server
+    with tempfile.TemporaryFile("w+") as said, subprocess.Popen(command, stderr=said) as process:
         try:
-            for line in process.stderr:
-                printed += line
-                found = re.search(r"http://[^\s\"]+:\d+", line)
-                if found:
-                    break
-            else:
-                raise RuntimeError(f"the server did not come up:\n{printed}")
+            while not (found := re.search(r"http://[^\s\"]+:\d+", _read(said))):
+                if process.poll() is not None:
+                    raise RuntimeError(f"the server did not come up:\n{_read(said)}")
+                time.sleep(0.05)
             yield ServerProcess(found[0], process.pid)
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.wait(timeout=60)
+
+
+def _read(said: IO[str]) -> str:
+    said.seek(0)
+    return said.read()

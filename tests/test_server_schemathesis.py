@@ -19,8 +19,8 @@ from agentkit_engine import Engine
 from agentkit_engine.server.chat.models import ANY_MODEL
 from agentkit_engine.server.limits import Limits
 
-# What may be refused for its meaning, such as a schema that nothing satisfies, is no fault; and
-# where a field may be null or a string, what makes the one wrong for the other takes it to be wrong.
+# What may be refused for its meaning, such as a schema that nothing satisfies, is no fault; and of
+# a field that may be null or a string, a string counts as wrong where null was to be broken.
 UNCHECKED = [positive_data_acceptance, negative_data_rejection]
 ONE_SESSION = "/v1/sessions/{id}"
 # Seconds for one answer. A schema may take all of `Limits.schema_seconds`, which is as long as the
