@@ -4,7 +4,8 @@ Requests of every API, some of them malformed on purpose and some given up by th
 Every answer is checked: a status that was expected, arguments and structured answers that satisfy
 their schemas, streams that end as they should. A server that is full may say so, if it says when to
 come again; that is counted apart. Beside the latencies it prints the memory that the server's
-process holds, sampled through the run; `--requests 10000` is the mixed load of the goals,
+process holds, sampled through the run; encoded contexts have a small budget there, so that they
+fill it soon; `--requests 10000` is the mixed load of the goals,
 `--seconds 600` the soak.
 """
 
@@ -337,8 +338,11 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--replicas", type=int, help="of the server; by default one process")
+    parser.add_argument("--memory", default="128", help="MB of the server's encoded contexts")
     arguments = parser.parse_args()
-    options = ["--replicas", str(arguments.replicas)] if arguments.replicas else []
+    options = ["--memory", arguments.memory]
+    if arguments.replicas:
+        options += ["--replicas", str(arguments.replicas)]
     seconds = 0.0 if arguments.requests else arguments.seconds
     began = time.perf_counter()
     with server_process(*options) as server:

@@ -96,6 +96,13 @@ def _add_limits(group: _Group) -> None:
     add("--timeout", "SECONDS", limits.seconds, "that a request may take, waiting included")
     add("--max-body", "BYTES", limits.body_bytes, "of a request")
     add("--max-tokens", "N", limits.tokens, "of one answer")
+    group.add_argument(
+        "--memory",
+        metavar="MB",
+        type=count,
+        help="that encoded contexts may hold, those least recently used going first (default: "
+        "1024; on a GPU half of what is free)",
+    )
 
 
 def _add_operation(group: _Group) -> None:
@@ -187,7 +194,8 @@ def _application(
     from agentkit_engine.server.app import make_app
 
     queue = max(_MOST_WORKS, 4 * limits.requests)
-    load = partial(_load, arguments.model, queue=queue, log=arguments.log)
+    memory = arguments.memory and arguments.memory * 2**20
+    load = partial(_load, arguments.model, memory=memory, queue=queue, log=arguments.log)
     make = partial(make_app, api_key=keys, limits=limits, log_prompts=arguments.log_prompts)
     most = arguments.max_replicas or arguments.replicas
     if most == 1:
@@ -206,13 +214,13 @@ def _application(
         yield make_front(replicas.call, api_key=keys, limits=limits, hosts=hosts, cors=cors)
 
 
-def _load(model: str, *, queue: int, log: Logs) -> Engine:
+def _load(model: str, *, memory: int | None, queue: int, log: Logs) -> Engine:
     """The engine, in whichever process."""
     from agentkit_engine.engine import Engine
     from agentkit_engine.server.operation.logs import start_logging
 
     start_logging(log)
-    return Engine.load(model, queue=queue)
+    return Engine.load(model, memory=memory, queue=queue)
 
 
 def _keys(given: list[str] | None) -> list[str]:
