@@ -376,12 +376,20 @@ def test_remote_conversations_do_not_notice(killed: Killed) -> None:
 def test_remote_conversations_go_on_though_replicas_are_killed_again_and_again(
     client: httpx2.Client, url: str, forwards: Forwards
 ) -> None:
+    running, enough = threading.Event(), threading.Event()
+
+    def converse() -> list[int]:
+        had: list[int] = []
+        while not enough.is_set():  # the model's context is too short for one that goes on and on
+            had += anyio.run(_converse_all, url, 24, 12, running)
+        return had
+
     with ThreadPoolExecutor() as pool:
-        running = threading.Event()
-        turns = pool.submit(anyio.run, _converse_all, url, 24, 60, running)
+        turns = pool.submit(converse)
         assert running.wait(60)
         for _ in range(5):
             until(lambda: len(forwards.living()) == 2)
             os.kill(forwards.living()[0], signal.SIGKILL)
             until(lambda: len(forwards.living()) < 2)
-        assert turns.result() == [60] * 24
+        enough.set()
+        assert set(turns.result()) == {12}
