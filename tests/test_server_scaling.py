@@ -386,10 +386,12 @@ def test_remote_conversations_go_on_though_replicas_are_killed_again_and_again(
 
     with ThreadPoolExecutor() as pool:
         turns = pool.submit(converse)
-        assert running.wait(60)
-        for _ in range(5):
-            until(lambda: len(forwards.living()) == 2)
-            os.kill(forwards.living()[0], signal.SIGKILL)
-            until(lambda: len(forwards.living()) < 2)
-        enough.set()
+        try:
+            assert running.wait(60)
+            for _ in range(5):
+                until(lambda: len(forwards.living()) == 2)
+                os.kill(forwards.living()[0], signal.SIGKILL)
+                until(lambda: len(forwards.living()) < 2)
+        finally:
+            enough.set()
         assert set(turns.result()) == {12}
