@@ -119,6 +119,16 @@ class Visit:
         return [(name, ratio) for name, ratio in self.page.evaluate(_CONTRASTS)]
 
 
+@contextmanager
+def visiting(browser: Browser, url: str, **options: Any) -> Generator[Visit]:
+    """The page once it knows the server; no script of it fails, and it asks nobody else."""
+    visit = Visit(browser, url, **options).connected()
+    yield visit
+    visit.context.close()
+    assert visit.wrong == []
+    assert {asked for asked in visit.asked if not asked.startswith(url)} == set()
+
+
 _NAMELESS = """() => {
   const labels = (one) => [...(one.labels ?? [])].map((label) => label.textContent).join('');
   const inside = (one) => /^(BUTTON|SUMMARY|A)$/.test(one.tagName) ? one.textContent : '';

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from responding import client_of
 from serving import Served, held_forwards, serving, until
 
 from agentkit_engine import Engine, Template
@@ -37,7 +38,7 @@ def client(server: Served) -> Generator[httpx2.Client]:
 
 @pytest.fixture(scope="module")
 def official(server: Served) -> Generator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+    with client_of(server) as client:
         yield client
 
 

@@ -14,6 +14,7 @@ import jsonschema
 import openai
 import pytest
 from completing import HELLO, TOOLS, asked, calls_of, refusal, require_valid, said, streamed
+from responding import client_of
 from serving import Served, serving
 from test_fuzz import random_schema
 
@@ -21,7 +22,7 @@ from agentkit_engine import Engine
 from agentkit_engine.errors import CanvasTooShort, UnsatisfiableSchema
 from agentkit_engine.filling import beliefs
 from agentkit_engine.filling.solution import confidences
-from agentkit_engine.server.chat.turns import cut
+from agentkit_engine.server.stopping import cut
 
 CITY = {
     "type": "object",
@@ -38,7 +39,7 @@ def server(engine: Engine) -> Generator[Served]:
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Generator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+    with client_of(server) as client:
         yield client
 
 

@@ -16,6 +16,7 @@ from pydantic_ai import Agent, NativeOutput, RunContext, ToolOutput
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
+from responding import client_of
 from serving import Served, held_forwards, serving, until
 from tiny import WEATHER
 
@@ -30,7 +31,7 @@ def server(engine: Engine) -> Generator[Served]:
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Generator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+    with client_of(server) as client:
         yield client
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from browsing import Visit, browsing
+from browsing import Visit
 from playwright.sync_api import Browser, expect
 from serving import Served, held_forwards, serving
 
@@ -24,44 +24,13 @@ from agentkit_engine import Engine
 FILES = Path(agentkit_engine.server.playground.__file__).parent
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Generator[Engine]:
-    engine = Engine.load("embedded", device="cpu")
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def server(embedded: Engine) -> Generator[Served]:
-    with serving(embedded) as served:
-        yield served
+pytest_plugins = ["playground_fixtures"]
 
 
 @pytest.fixture
-def client(server: Served) -> Generator[httpx2.Client]:
-    with httpx2.Client(base_url=server.url, timeout=60) as client:
+def client(playground: Served) -> Generator[httpx2.Client]:
+    with httpx2.Client(base_url=playground.url, timeout=60) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, server: Served) -> Generator[Visit]:
-    """The page, of which no script failed and which asked nobody else."""
-    visit = Visit(
-        browser,
-        server.url,
-        permissions=["clipboard-read", "clipboard-write"],
-        reduced_motion="reduce",  # where nothing is played, nothing is waited for
-    )
-    yield visit.connected()
-    visit.context.close()
-    assert visit.wrong == []
-    assert {url for url in visit.asked if not url.startswith(server.url)} == set()
 
 
 def decided(client: httpx2.Client, visit: Visit, **settings: Any) -> dict[str, Any]:
@@ -79,7 +48,7 @@ def decided(client: httpx2.Client, visit: Visit, **settings: Any) -> dict[str, A
 
 
 def test_a_run_is_watched_to_the_call_that_the_api_makes(
-    visit: Visit, client: httpx2.Client, server: Served
+    visit: Visit, client: httpx2.Client, playground: Served
 ) -> None:
     expected = decided(client, visit, steps=4, layout="slots", verify="off")
     [call] = expected["calls"]
@@ -104,7 +73,7 @@ def test_a_run_is_watched_to_the_call_that_the_api_makes(
     expect(choice.first).to_have_attribute("aria-label", call["tool"])
     expect(page.locator("#said")).to_contain_text(f"Calls {call['tool']}")
     expect(page.locator("#figures")).to_contain_text("forwards")
-    assert len(server.sessions) == 0  # the page leaves none behind
+    assert len(playground.sessions) == 0  # the page leaves none behind
 
 
 def test_drafts_come_while_it_runs_and_it_can_be_stopped(visit: Visit, embedded: Engine) -> None:
@@ -209,8 +178,10 @@ WRONG_SCHEMAS = (
 )
 
 
-def test_what_is_wrong_with_a_schema_is_told_at_its_field(browser: Browser, server: Served) -> None:
-    visit = Visit(browser, server.url).connected()
+def test_what_is_wrong_with_a_schema_is_told_at_its_field(
+    browser: Browser, playground: Served
+) -> None:
+    visit = Visit(browser, playground.url).connected()
     visit.page.locator("#schema-box summary").click()
     field, error = visit.page.locator("#schema"), visit.page.locator("#schema-error")
     for schema, told in WRONG_SCHEMAS:
@@ -239,8 +210,8 @@ def test_numbers_are_checked_at_their_fields(visit: Visit) -> None:
     assert not any("/v1/" in url for url in visit.asked)
 
 
-def test_a_request_too_long_is_told_at_the_request(browser: Browser, server: Served) -> None:
-    visit = Visit(browser, server.url).connected()
+def test_a_request_too_long_is_told_at_the_request(browser: Browser, playground: Served) -> None:
+    visit = Visit(browser, playground.url).connected()
     visit.page.locator("#request").fill("word " * 4000)
     visit.page.get_by_role("button", name="Run").click()
     expect(visit.page.locator("#request-error")).to_contain_text("context")
@@ -364,12 +335,14 @@ def test_the_page_is_told_what_the_model_offers(client: httpx2.Client) -> None:
     }
 
 
-def test_what_the_model_does_not_know_cannot_be_chosen(browser: Browser, server: Served) -> None:
+def test_what_the_model_does_not_know_cannot_be_chosen(
+    browser: Browser, playground: Served
+) -> None:
     context = browser.new_context()
     page = context.new_page()
     about = {"model": "m", "layouts": ["float"], "verify": ["off"], "canvas_length": 1}
     page.route("**/about", lambda route: route.fulfill(json={**about, "context_length": 1}))
-    page.goto(server.url)
+    page.goto(playground.url)
     expect(page.get_by_role("radio", name="slots")).to_be_disabled()
     expect(page.get_by_role("radio", name="float")).to_be_checked()
     expect(page.get_by_role("radio", name="exact")).to_be_disabled()

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from browsing import STATES, Visit, browsing
+from browsing import STATES, Visit
 from playwright.sync_api import Browser, expect
-from serving import Served, serving
-
-from agentkit_engine import Engine
+from serving import Served
 
 NARROW = {"width": 320, "height": 640}
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Generator[Engine]:
-    engine = Engine.load("embedded", device="cpu")
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def server(embedded: Engine) -> Generator[Served]:
-    with serving(embedded) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, server: Served) -> Generator[Visit]:
-    """The page, of which no script failed and which asked nobody else."""
-    visit = Visit(browser, server.url, reduced_motion="reduce")  # nothing is waited for
-    yield visit.connected()
-    visit.context.close()
-    assert visit.wrong == []
-    assert {url for url in visit.asked if not url.startswith(server.url)} == set()
+pytest_plugins = ["playground_fixtures"]
 
 
 def test_all_can_be_done_by_keyboard(visit: Visit) -> None:
@@ -104,9 +75,9 @@ def test_whoever_listens_is_told_what_there_is(visit: Visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_states_are_legible_and_told_apart_without_colour(
-    browser: Browser, server: Served, scheme: Any
+    browser: Browser, playground: Served, scheme: Any
 ) -> None:
-    visit = Visit(browser, server.url, color_scheme=scheme).connected()
+    visit = Visit(browser, playground.url, color_scheme=scheme).connected()
     visit.choose("off")
     visit.run()
     visit.page.locator("#at").press("Home")
@@ -134,9 +105,9 @@ def test_text_and_states_are_legible_and_told_apart_without_colour(
     visit.context.close()
 
 
-def test_a_phone_needs_no_sideways_scrolling(browser: Browser, server: Served) -> None:
+def test_a_phone_needs_no_sideways_scrolling(browser: Browser, playground: Served) -> None:
     visit = Visit(
-        browser, server.url, viewport=NARROW, is_mobile=True, reduced_motion="reduce"
+        browser, playground.url, viewport=NARROW, is_mobile=True, reduced_motion="reduce"
     ).connected()
     wide = "() => document.documentElement.scrollWidth"
     assert visit.page.evaluate(wide) <= NARROW["width"]
@@ -150,9 +121,9 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, server: Served) -
 
 
 def test_who_wants_no_motion_sees_the_end_and_plays_if_asked(
-    browser: Browser, server: Served
+    browser: Browser, playground: Served
 ) -> None:
-    visit = Visit(browser, server.url, reduced_motion="reduce").connected()
+    visit = Visit(browser, playground.url, reduced_motion="reduce").connected()
     visit.choose("off")
     visit.page.get_by_role("button", name="Run").click()
     expect(visit.page.locator("#result")).to_be_visible()

@@ -374,8 +374,10 @@ def test_remote_conversations_do_not_notice(killed: Killed) -> None:
 
 @pytest.mark.long
 def test_remote_conversations_go_on_though_replicas_are_killed_again_and_again(
-    client: httpx2.Client, url: str, forwards: Forwards
+    replicas: Cluster, client: httpx2.Client, url: str, forwards: Forwards
 ) -> None:
+    replicas.resize(TWO)
+    until(lambda: len(forwards.living()) == 2)
     running, enough = threading.Event(), threading.Event()
 
     def converse() -> list[int]:

@@ -7,7 +7,6 @@ turn is taken.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -89,9 +88,7 @@ class Turned:
         reason: why it ends; "length" for words that take all the room there was for them.
         stopped_by: the stop text that was met.
         seed: with which it comes out again.
-        confidence: how sure the model is of the answer's values, see `Value.confidence`.
-        confidences: the same of each call's.
-        decision: what it took.
+        decision: what it took, and what the model believed of it.
     """
 
     text: str | None
@@ -99,8 +96,6 @@ class Turned:
     reason: Reason
     stopped_by: str | None
     seed: int
-    confidence: Mapping[str, float]
-    confidences: tuple[Mapping[str, float], ...]
     decision: Decision
 
 

@@ -30,10 +30,10 @@ def _about(turned: Turned) -> dict[str, Any]:
         "elapsed": decision.elapsed,
         "timings": asdict(decision.timings),
         "choice": dict(decision.choice),
-        "confidence": dict(turned.confidence),
+        "confidence": dict(decision.confidence),
         "calls": [
-            {"id": call.id, "confidence": dict(shares)}
-            for call, shares in zip(turned.calls, turned.confidences, strict=True)
+            {"id": call.id, "confidence": dict(decided.confidence)}
+            for call, decided in zip(turned.calls, decision.calls, strict=True)
         ],
         "stopped_by": turned.stopped_by,
         "seed": turned.seed,

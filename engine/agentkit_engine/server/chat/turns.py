@@ -5,7 +5,7 @@ Knows the engine's sessions, decisions and drafts. Must not know any API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias
@@ -20,6 +20,7 @@ from agentkit_engine.errors import (
 )
 from agentkit_engine.filling.outcome import Call, Decision, Draft
 from agentkit_engine.notes import ANSWER_NOTE, arguments_note
+from agentkit_engine.server.beliefs import believed_all
 from agentkit_engine.server.chat.asked import (
     Asked,
     CallDelta,
@@ -30,13 +31,13 @@ from agentkit_engine.server.chat.asked import (
     Turned,
     new_id,
 )
+from agentkit_engine.server.stopping import Told
 from agentkit_engine.server.transport.problems import Refused
 from agentkit_engine.server.transport.service import Service
 from agentkit_engine.server.transport.together import together
 from agentkit_engine.session import Session
 
 Hear: TypeAlias = Callable[[Delta], None]
-_Shares: TypeAlias = Mapping[str, float]
 
 _LONGEST = 2000  # characters of an error, which may quote what was asked
 
@@ -133,41 +134,25 @@ async def _choice(
         **options,
     )
     service.meter.filled(decision)
-    # what the model believed is worked out now, which takes longer than others should wait
-    found = await anyio.to_thread.run_sync(_believed, decision, abandon_on_cancel=True)
-    return telling.turned(decision, options["seed"], *found)
-
-
-def _believed(decision: Decision) -> tuple[_Shares, tuple[_Shares, ...]]:
-    """How sure the model is of the answer's values, and of each call's."""
-    return decision.confidence, tuple(call.confidence for call in decision.calls)
+    await believed_all(decision)
+    return telling.turned(decision, options["seed"])
 
 
 class _Telling:
     """What is told of one choice: each thing once, and nothing that may yet change."""
 
     def __init__(self, choice: int, stop: Sequence[str], hear: Hear | None) -> None:
-        self._choice, self._stop, self._hear = choice, stop, hear
+        self._choice, self._hear = choice, hear
         self._calls: list[TurnCall] = []
-        self._told = 0  # characters of the answer
+        self._answer = Told(stop, self._tell_text if hear else None)
 
     def draw(self, draft: Draft) -> None:
         """Tells what a draft is certain of."""
         settled = [call for call in draft.calls[: draft.settled] if isinstance(call, Call)]
         self._tell_calls(settled)
-        if draft.said:
-            text, by = cut(draft.said, self._stop)
-            # what may yet turn out to be the beginning of a stop text is held back
-            held = 0 if by else begun(text, self._stop)
-            self._tell_text(text[: len(text) - held])
+        self._answer.certain(draft.said)
 
-    def turned(
-        self,
-        decision: Decision,
-        seed: int,
-        confidence: _Shares,
-        confidences: tuple[_Shares, ...],
-    ) -> Turned:
+    def turned(self, decision: Decision, seed: int) -> Turned:
         """What came of it; tells what was not told yet."""
         self._tell_calls(decision.calls)
         answered, by = decision.answered, None
@@ -175,17 +160,16 @@ class _Telling:
         reason: Reason = "calls"
         if answered is not None:
             if answered.words:
-                text, by = cut(answered.text, self._stop)
+                text, by = self._answer.words(answered.text)
+            else:
+                self._answer.whole(answered.text)
             reason = "length" if answered.full and not by else "stop"
-            self._tell_text(text or "")
         return Turned(
             text=text,
             calls=tuple(self._calls),
             reason=reason,
             stopped_by=by,
             seed=seed,
-            confidence=confidence,
-            confidences=confidences,
             decision=decision,
         )
 
@@ -201,30 +185,5 @@ class _Telling:
             self._calls.append(made)
 
     def _tell_text(self, text: str) -> None:
-        if self._hear and len(text) > self._told:
-            self._hear(TextDelta(choice=self._choice, text=text[self._told :]))
-        self._told = max(self._told, len(text))
-
-
-def cut(text: str, stop: Sequence[str]) -> tuple[str, str | None]:
-    """A text up to the first stop text, and which that was.
-
-    The first to come to its end, as somebody who reads on character by character would find it; so
-    that what is found in a beginning of the text is found in the whole. Of several that end there,
-    the longest.
-    """
-    ends = [(text.find(one) + len(one), one) for one in stop if one and one in text]
-    if not ends:
-        return text, None
-    end = min(place for place, _ in ends)
-    by = max((one for one in stop if one and text[:end].endswith(one)), key=len)
-    return text[: end - len(by)], by
-
-
-def begun(text: str, stop: Sequence[str]) -> int:
-    """How many characters at the end may be the beginning of a stop text."""
-    longest = max((len(one) for one in stop), default=0)
-    for size in range(min(longest - 1, len(text)), 0, -1):
-        if any(one.startswith(text[-size:]) for one in stop):
-            return size
-    return 0
+        if self._hear:
+            self._hear(TextDelta(choice=self._choice, text=text))

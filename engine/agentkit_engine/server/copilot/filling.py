@@ -6,16 +6,16 @@ Knows the engine's sessions and fillings. Must not know any API.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio.to_thread
 
 from agentkit_engine.errors import TemplateError
-from agentkit_engine.filling.outcome import Draft, Filling, Token
-from agentkit_engine.server.chat.turns import begun, cut
+from agentkit_engine.filling.outcome import Filling, Token
 from agentkit_engine.server.copilot.hole import Filled, Found, Hear, Hole
 from agentkit_engine.server.copilot.showing import Showing, Shown
+from agentkit_engine.server.stopping import Told
 from agentkit_engine.server.transport.problems import Refused
 from agentkit_engine.server.transport.service import Service
 from agentkit_engine.server.transport.together import together
@@ -87,17 +87,17 @@ class Filler:
     async def _choice(
         self, hole: Hole, shown: Shown, number: int, session: Session, hear: Hear | None
     ) -> Filled:
-        telling = _Telling(number, hole.stop, hear)
+        told = Told(hole.stop, partial(hear, number) if hear else None)
         options = hole.options.copy()
         options["seed"] = options.get("seed", 0) + number
         filling = await session.infill(
             shown.template,
             # what is on one canvas is not certain before its last step
-            on_draft=telling.draw if hear and shown.several else None,
+            on_draft=(lambda draft: told.certain(draft.said)) if hear and shown.several else None,
             **options,
         )
         self._service.meter.filled(filling)
-        text, stopped_by = telling.done(_said(hole, shown, filling))
+        text, stopped_by = told.words(_said(hole, shown, filling))
         return Filled(
             text=text,
             reason="length" if filling.full and not stopped_by else "stop",
@@ -125,29 +125,3 @@ async def _tokens(filling: Filling, text: str, likeliest: int | None) -> tuple[T
     starts = [0, *ends][:-1]
     size = len(text.encode())
     return tuple(token for token, start in zip(tokens, starts, strict=True) if start < size)
-
-
-class _Telling:
-    """What is told of one choice: each character once, and nothing that may yet change."""
-
-    def __init__(self, choice: int, stop: Sequence[str], hear: Hear | None) -> None:
-        self._choice, self._stop, self._hear = choice, stop, hear
-        self._told = 0  # characters
-
-    def draw(self, draft: Draft) -> None:
-        """Tells what a draft is certain of."""
-        text, by = cut(draft.said, self._stop)
-        # what may yet turn out to be the beginning of a stop text is held back
-        held = 0 if by else begun(text, self._stop)
-        self._tell(text[: len(text) - held])
-
-    def done(self, text: str) -> tuple[str, str | None]:
-        """The text up to where a stop text begins, and which that is; tells the rest of it."""
-        text, by = cut(text, self._stop)
-        self._tell(text)
-        return text, by
-
-    def _tell(self, text: str) -> None:
-        if self._hear and len(text) > self._told:
-            self._hear(self._choice, text[self._told :])
-            self._told = len(text)

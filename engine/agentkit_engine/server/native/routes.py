@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agentkit_engine.filling.outcome import Draft
+from agentkit_engine.server.beliefs import believed, believed_all
 from agentkit_engine.server.native.answers import (
     CAPABILITIES,
     DecisionJSON,
@@ -172,6 +173,7 @@ class SessionRoutes:
                 await held.extend(asked)
                 decision = await held.decide(asked.settings, draw if tell else None)
                 self._service.meter.filled(decision)
+                await believed_all(decision)
                 return decision_json(decision, held.note, model=self._model)
 
         async def streamed(tell: Tell) -> None:
@@ -187,6 +189,7 @@ class SessionRoutes:
             await held.extend(asked)
             tool, filling = await held.refill(asked.origin, asked.rejected, asked.settings)
             self._service.meter.filled(filling)
+            await believed(filling)
             return 200, refilled_json(filling, tool, held.note, model=self._model)
 
     async def _fork(self, id: str, forking: Forking) -> Answer:
