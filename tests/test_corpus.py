@@ -232,6 +232,14 @@ def test_a_part_says_which_tools_are_declared() -> None:
     assert len(next(corpus(1, Part(branches=7)))) == 7
 
 
+def test_of_a_tool_whose_name_means_nothing_the_description_tells() -> None:
+    for conversation in some(12, 200, opaque=1.0, shipped=0.0, branches=1):
+        for name, function in functions(conversation).items():
+            *_, last = re.findall(r"[A-Z]?[a-z]+", name)  # behind the domain, if that is there
+            assert function["description"]
+            assert last.lower() not in function["description"].lower().split()
+
+
 # what is called
 
 

@@ -213,6 +213,16 @@ def test_positions_count_as_they_are_hard(
     assert max(seen) == 2.5  # of choices
 
 
+def test_a_canvas_may_be_nothing_but_noise_more_often(canvases: Canvases) -> None:
+    block = Block(0, (100, 101, 102), (True,) * 3, blank=1.0)
+    random = Random(5)
+    for _ in range(50):
+        seen = corrupted(
+            block, filler=canvases.filler, vocabulary=VOCABULARY, mask=canvases.mask, random=random
+        )
+        assert seen == [canvases.mask] * 3
+
+
 def test_half_of_the_canvases_are_nothing_but_noise(canvases: Canvases) -> None:
     said, filler = tuple(range(100, 106)), canvases.filler
     block = Block(0, (50, *said, *[filler] * 6, 51), (False, *[True] * 12, False))

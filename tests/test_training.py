@@ -259,6 +259,16 @@ def test_a_batch_is_as_large_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch)
         assert batch.tokens < 2 * recipe.tokens
 
 
+def test_a_run_may_learn_nothing_but_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "_POOL", 1)
+    opening = small_tokenizer().convert_tokens_to_ids(DIALECT.call_open.partition("call")[0])
+    for _, batch in fed(replace(RECIPE, choosing_share=1.0), first=0, size=3):
+        tokens, canvas = batch.clean, batch.seen.canvas
+        begun = (tokens == opening) & canvas
+        assert begun.sum() > 20  # choices, of many requests
+        assert canvas.sum() < 0.4 * tokens.numel()
+
+
 def test_a_run_may_learn_from_left_to_right_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "_POOL", 1)
     for _, batch in fed(replace(RECIPE, causal_only=True), first=0, size=3):

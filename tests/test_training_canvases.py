@@ -6,6 +6,7 @@ Training and inference lay a canvas out each on their own way; these tests keep 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -135,6 +136,31 @@ def test_a_choice_is_the_form_of_the_engine(
     assert counts[1] > 300
     assert sum(count for slots, count in counts.items() if slots > 1) > 100
     assert min(counts[slots] for slots in (2, 3, 4)) >= 5
+
+
+def test_choosing_is_a_conversation_up_to_its_first_choice(
+    tokenizer: PreTrainedTokenizerFast, canvases: Canvases
+) -> None:
+    shares = {"single": 0.5, "refusal": 0.2, "missing": 0.2, "twice": 0.1}
+    called = 0
+    for conversation in some(13, 20, shares=shares):
+        whole = canvases.example(conversation, Draws(EXACT))
+        (short,) = canvases.choosing([conversation], Draws(EXACT))
+        assert short.tokens == whole.tokens[: len(short.tokens)]
+        assert short.shared == whole.shared
+        (block,), ((start, stop),) = short.blocks, short.spoken
+        assert block == replace(whole.blocks[0], blank=block.blank)
+        assert block.blank > whole.blocks[0].blank
+        assert (start, stop) == (block.at, len(short.tokens))
+        told: Any = tokenizer.decode(short.tokens[start:])
+        answer = next(said for said in conversation.messages if said["role"] == "assistant")
+        if answer.get("tool_calls"):
+            head = f"{DIALECT.call_open}{answer['tool_calls'][0]['function']['name']}"
+            assert told == head + "{"
+            called += 1
+        else:
+            assert (start, stop) == whole.spoken[0]
+    assert called > 20
 
 
 def test_calls_in_turn_are_chosen_one_at_a_time(

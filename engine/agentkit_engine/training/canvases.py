@@ -7,7 +7,7 @@ The canvases are those that the engine builds at run time: both lay them out thr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -29,6 +29,7 @@ _FLOATING_SHARE = 0.1  # how often an answer is
 _SEVERAL_SHARE = 0.35  # how often a choice has room for more calls than are made
 _MOST_CALLS = 8
 _CHOICE_WORTH = 2.5  # few positions, on which everything hangs
+_CHOOSING_BLANK = 0.85  # where a name is partly seen, the rest is copying
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class Block:
         tokens: the clean canvas.
         free: which positions are denoised.
         worth: what its positions count, beside those of other canvases.
+        blank: how often nothing of it is seen, as the first denoise step sees it.
     """
 
     at: int
     tokens: tuple[int, ...]
     free: tuple[bool, ...]
     worth: float = 1.0
+    blank: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,24 @@ class Canvases:
     def example(self, conversation: Conversation, random: Random) -> Example:
         """All canvases of one conversation over one encoder sequence."""
         return self.scene([conversation], random)[0]
+
+    def choosing(self, conversations: Sequence[Conversation], random: Random) -> list[Example]:
+        """Of each conversation no more than its first request and the choice that it takes.
+
+        They are so short that a step holds ten times as many choices. What the encoder foretells
+        ends behind the name of the tool, or is the whole of an answer.
+        """
+        found: list[Example] = []
+        begun = [_first_turn(one) for one in conversations]
+        for one, example in zip(begun, self.scene(begun, random), strict=True):
+            (start, stop), choice = example.spoken[0], example.blocks[0]
+            calls = one.messages[-1].get("tool_calls")
+            if calls:
+                head = self._open + calls[0]["function"]["name"].encode()
+                stop = start + len(self.encode(head)) + 1
+            blocks = (replace(choice, blank=_CHOOSING_BLANK),)
+            found.append(Example(example.tokens[:stop], blocks, ((start, stop),), example.shared))
+        return found
 
     def _example(
         self, conversation: Conversation, shared: list[int], skipped: int, random: Random
@@ -219,6 +240,12 @@ class Canvases:
             canvas, values, syntax=GEMMA, encode=self.encode, filler=self.filler, absent=self.absent
         )
         return Block(at, tokens, tuple(canvas.free()))
+
+
+def _first_turn(conversation: Conversation) -> Conversation:
+    """What is said up to the first turn of the model, and that."""
+    turns = (n for n, said in enumerate(conversation.messages) if said["role"] == "assistant")
+    return replace(conversation, messages=conversation.messages[: next(turns) + 1])
 
 
 def _by_path(value: Any, path: Path = ()) -> dict[Path, Any]:

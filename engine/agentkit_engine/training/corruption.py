@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import Protocol
 
-_PURE_NOISE = 0.5  # how often a canvas is nothing but noise, as the first denoise step sees it
-_GAP = 0.25  # how often one stretch of it is, as later steps see it: what comes first is sure first
+_GAP = 0.5  # how often of the rest one stretch is hidden, as later steps see it: what comes first
+# is sure first
 _LATER_FILLER = 0.1  # weight of filler behind the first: easy, and most of a slot
 _KEPT = 0.25  # weight of what was not corrupted: under uniform noise the model must recognise it
 
@@ -25,6 +25,8 @@ class Piece(Protocol):
     def free(self) -> Sequence[bool]: ...
     @property
     def worth(self) -> float: ...
+    @property
+    def blank(self) -> float: ...
 
 
 def corrupted(
@@ -45,10 +47,9 @@ def corrupted(
 
 def _noisy_positions(piece: Piece, filler: int, random: Random) -> list[int]:
     free = [place for place, flag in enumerate(piece.free) if flag]
-    draw = random.random()
-    if draw < _PURE_NOISE:
+    if random.random() < piece.blank:
         return free
-    if draw < _PURE_NOISE + _GAP:
+    if random.random() < _GAP:
         said = sum(piece.tokens[place] != filler for place in free)
         start = random.randrange(said + 1)
         stop = len(free) if random.random() < 0.5 else random.randint(start, len(free))

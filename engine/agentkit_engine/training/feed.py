@@ -15,12 +15,18 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import PreTrainedTokenizerFast
 
 from agentkit_engine.training.canvases import Canvases, Example
-from agentkit_engine.training.corpus.scenes import Part, corpus
+from agentkit_engine.training.corpus.scenes import Part, scene
 from agentkit_engine.training.objective import Batch, collate
 from agentkit_engine.training.recipe import Recipe
 from agentkit_engine.training.tokenizer import DIALECT
 
 _POOL = 12  # batches made at a time, so that examples of like length go together
+# Scenes that teach to choose: many requests each. Where the names mean nothing, only descriptions
+# and parameters tell which tool is meant.
+_CHOOSING = Part(
+    least_tools=2, branches=24, invented=0.35, opaque=0.5,
+    shares={"single": 0.66, "refusal": 0.22, "missing": 0.07, "small talk": 0.05},
+)  # fmt: skip
 
 
 class Feed(IterableDataset[tuple[int, Batch]]):
@@ -50,11 +56,15 @@ class Feed(IterableDataset[tuple[int, Batch]]):
 
     def _pool(self, canvases: Canvases, random: Random) -> Iterator[Batch]:
         recipe = self._recipe
-        part = Part(most_tools=self._most_tools, branches=recipe.branches)
+        whole = Part(most_tools=self._most_tools, branches=recipe.branches)
+        choosing = replace(_CHOOSING, most_tools=self._most_tools)
         scenes: list[list[Example]] = []
         size = 0
-        for conversations in corpus(random.getrandbits(48), part):
-            made = canvases.scene(conversations, random)
+        while size < _POOL * recipe.tokens:
+            if random.random() < recipe.choosing_share:
+                made = canvases.choosing(scene(random, choosing), random)
+            else:
+                made = canvases.scene(scene(random, whole), random)
             if recipe.causal_only:
                 made = [replace(example, blocks=()) for example in made if example.spoken]
             fitting = [e for e in made if e.own <= recipe.longest_row and (e.blocks or e.spoken)]
@@ -62,8 +72,6 @@ class Feed(IterableDataset[tuple[int, Batch]]):
                 continue
             scenes.append(fitting)
             size += fitting[0].shared + sum(example.own for example in fitting)
-            if size > _POOL * recipe.tokens:
-                break
         groups = list(_grouped(scenes, recipe.tokens))
         random.shuffle(groups)
         for group in groups:
@@ -78,12 +86,12 @@ def _grouped(scenes: list[list[Example]], budget: int) -> Iterator[list[Example]
     longest = sorted(scenes, key=lambda scene: (max(e.own for e in scene), scene[0].shared))
     found: list[Example] = []
     size = 0
-    for scene in longest:
-        more = scene[0].shared + sum(example.own for example in scene)
+    for one in longest:
+        more = one[0].shared + sum(example.own for example in one)
         if found and size + more > budget:
             yield found
             found, size = [], 0
-        found += scene
+        found += one
         size += more
     yield found
 

@@ -24,6 +24,7 @@ from agentkit_engine.training.corruption import corrupted, weights
 from agentkit_engine.training.model import FusedPass, Seen
 
 _ROUND = 16  # lengths of trunks and rows are multiples: fewer shapes
+_LEAST_ROW = 192  # short examples share a row, so that their trunk is not read for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def collate(
         mask_share: how many canvases are corrupted with the mask token rather than random tokens.
     """
     trunks = [list(scene) for _, scene in groupby(examples, lambda e: e.tokens[: e.shared])]
-    width = _rounded(max(example.own for example in examples))
+    width = _rounded(max(_LEAST_ROW, *(example.own for example in examples)))
     rows: list[_Row] = []
     group: list[int] = []
     for number, scene in enumerate(trunks):

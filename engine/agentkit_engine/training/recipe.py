@@ -27,6 +27,8 @@ class Recipe:
         branches: conversations that share a trunk.
         longest_trunk, longest_row: tokens of tools and instructions, and of what a conversation
             adds with its canvases; longer ones are left out.
+        choosing_share: how many scenes teach nothing but the choice of a tool, by many short
+            requests over the same tools.
         condition_share: how many steps run a self-conditioning pass first.
         mask_share: how many canvases are corrupted with the mask token.
         causal_only: whether only the encoder learns, left to right: the peer to compare with.
@@ -52,6 +54,7 @@ class Recipe:
     key_value_heads: int = 2
     head_dim: int = 48
     feed_forward: int = 576
+    choosing_share: float = 0.0
     condition_share: float = 0.15
     mask_share: float = 0.75
     causal_only: bool = False

@@ -37,7 +37,10 @@ _TEXTS = 4_000  # scenes that the tokenizer learns from
 # at most so many tools are declared from a share of the time on
 _CURRICULUM = ((0.0, 2), (0.03, 5), (0.1, 12))
 # of a recipe, what may change when a run is taken up
-_FREE = ("minutes", "device", "compile", "threads", "workers", "decay_from", "learning_rate")
+_FREE = (
+    "minutes", "device", "compile", "threads", "workers", "decay_from", "learning_rate",
+    "tokens", "choosing_share", "longest_trunk",
+)  # fmt: skip
 
 
 @dataclass(slots=True)

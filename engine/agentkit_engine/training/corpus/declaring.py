@@ -13,6 +13,7 @@ from typing import Any
 
 from agentkit_engine.training.corpus.described import Argument, Tool, held_name
 from agentkit_engine.training.corpus.kinds import KINDS, Kind, flag, integers, one_of
+from agentkit_engine.training.corpus.lexicon import coined
 from agentkit_engine.training.corpus.wording import Style, key, tool_name
 
 # parameters that many APIs have and no request speaks of
@@ -58,16 +59,23 @@ class Declared:
         return dict(self.declaration["function"]["parameters"])
 
 
-def declare(random: Random, tool: Tool, spelled: Style) -> Declared:
-    """One of the many ways in which an API may offer the tool."""
+def declare(random: Random, tool: Tool, spelled: Style, *, opaque: bool = False) -> Declared:
+    """One of the many ways in which an API may offer the tool.
+
+    Args:
+        opaque: its name means nothing; only what is said of it tells what it is for.
+    """
     # a synonym with a held-out noun is not for training
     names = [name for name in tool.names if tool.held or not held_name(name)]
+    if opaque:
+        names = [" ".join(coined(random) for _ in range(random.choice((1, 1, 2))))]
     name = tool_name(random, spelled, random.choice(names), tool.domain)
     keys: dict[str, tuple[str, str]] = {}
     plain = random.random() < 0.1  # nothing is described
     schema = _object(random, tool.arguments, spelled, keys, plain=plain)
     _add_unsaid(random, schema, spelled, plain=plain)
-    description = "" if random.random() < 0.05 else random.choice(tool.descriptions)
+    untold = random.random() < 0.05 and not opaque
+    description = "" if untold else random.choice(tool.descriptions)
     function = {"name": name, "description": description, "parameters": schema}
     return Declared(
         tool,

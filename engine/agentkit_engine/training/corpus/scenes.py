@@ -44,6 +44,7 @@ class Part:
         fresh: requests are worded by frames that training never sees.
         shipped: share of scenes with the tools that come with the distribution.
         invented: share of scenes whose tools are made up on the spot.
+        opaque: share of those and of the domains' scenes in which tools' names mean nothing.
         least_tools, most_tools: how many tools are declared.
         branches: conversations a scene.
         shares: how often a conversation goes how (`conversations.FLOWS`).
@@ -53,6 +54,7 @@ class Part:
     fresh: bool = False
     shipped: float = 0.08
     invented: float = 0.2
+    opaque: float = 0.0
     least_tools: int = 1
     most_tools: int = 12
     branches: int = 4
@@ -93,9 +95,11 @@ def _stage(
     count = min(random.randint(part.least_tools, part.most_tools) for _ in range(3))
     targets, others = _cast(random, part, count, made_up=made_up)
     spelled = style(random)
+    opaque = part.opaque > 0 and random.random() < part.opaque
     chosen: dict[str, Declared] = {}
     for tool in (*targets, *others):
-        one = maker.declare(tool, spelled=spelled if random.random() < 0.8 else None)
+        alike = spelled if random.random() < 0.8 else None
+        one = maker.declare(tool, spelled=alike, opaque=opaque)
         chosen.setdefault(one.name, one)
     declared = list(chosen.values())
     able = [one for one in declared if one.tool in targets]

@@ -80,9 +80,11 @@ class Maker:
         """A task with a declaration of its own."""
         return self.request(self.declare(tool))
 
-    def declare(self, tool: Tool, *, spelled: Style | None = None) -> Declared:
-        """One of the many ways in which an API may offer the tool."""
-        return declare(self.random, tool, spelled or style(self.random))
+    def declare(
+        self, tool: Tool, *, spelled: Style | None = None, opaque: bool = False
+    ) -> Declared:
+        """One of the many ways in which an API may offer the tool; see `declaring.declare`."""
+        return declare(self.random, tool, spelled or style(self.random), opaque=opaque)
 
     def request(self, declared: Declared) -> Task:
         """A request that the tool serves."""

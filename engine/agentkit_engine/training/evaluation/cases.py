@@ -81,12 +81,14 @@ class Asked:
     max_calls: int = 1
 
 
-def _parts(flow: str, *, held: bool = True, fresh: bool = False) -> tuple[Part, ...]:
+def _parts(
+    flow: str, *, held: bool = True, fresh: bool = False, opaque: float = 0.0
+) -> tuple[Part, ...]:
     """One for each number of declared tools, which are then equally common."""
     return tuple(
         Part(
-            held=held, fresh=fresh, shipped=0.0, least_tools=count, most_tools=count, branches=1,
-            shares={flow: 1.0},
+            held=held, fresh=fresh, opaque=opaque, shipped=0.0, least_tools=count,
+            most_tools=count, branches=1, shares={flow: 1.0},
         )
         for count in range(1, MOST_TOOLS + 1)
     )  # fmt: skip
@@ -99,6 +101,10 @@ SETS: Mapping[str, Asked] = {
     "choice": Asked(
         title="choice among 1 to 8 tools",
         parts=_parts("single"), kinds=("call",), judged="choice", verify=("off",),
+    ),
+    "opaque": Asked(
+        title="choice among 1 to 8 tools whose names mean nothing",
+        parts=_parts("single", opaque=1.0), kinds=("call",), judged="choice", verify=("off",),
     ),
     "no-tool": Asked(
         title="no suitable tool", parts=_parts("refusal"), kinds=("no tool",),
