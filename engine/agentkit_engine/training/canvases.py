@@ -42,6 +42,8 @@ class Block:
         free: which positions are denoised.
         worth: what its positions count, beside those of other canvases.
         blank: how often nothing of it is seen, as the first denoise step sees it.
+        meant: of the first choice, which of the declared tools is called and how many of the first
+            positions say so; None for others, and where none is.
     """
 
     at: int
@@ -49,6 +51,7 @@ class Block:
     free: tuple[bool, ...]
     worth: float = 1.0
     blank: float = 0.5
+    meant: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,15 @@ class Example:
 
     Attributes:
         shared: so many of the first tokens are those of every conversation of its scene.
+        declared: where in those each tool is declared: the start of its name, the stop of that, and
+            of all that is said of it.
     """
 
     tokens: tuple[int, ...]
     blocks: tuple[Block, ...]
     spoken: tuple[tuple[int, int], ...]
     shared: int = 0
+    declared: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def own(self) -> int:
@@ -81,6 +87,7 @@ class Canvases:
         self.mask = None if dialect.mask is None else self._id(dialect.mask)
         self.end = self._id(dialect.end)
         self._string_width = dialect.string_width
+        self._tool, self._tool_end = self._id("<|tool>"), self._id("<tool|>")
         self._open, self._close = dialect.call_open.encode(), dialect.call_close.encode()
         self._known = lru_cache(100_000)(self._encoded)
 
@@ -122,7 +129,8 @@ class Canvases:
                 head = self._open + calls[0]["function"]["name"].encode()
                 stop = start + len(self.encode(head)) + 1
             blocks = (replace(choice, blank=_CHOOSING_BLANK),)
-            found.append(Example(example.tokens[:stop], blocks, ((start, stop),), example.shared))
+            tokens = example.tokens[:stop]
+            found.append(replace(example, tokens=tokens, blocks=blocks, spoken=((start, stop),)))
         return found
 
     def _example(
@@ -140,13 +148,28 @@ class Canvases:
             if tokens[: len(prompt)] != prompt:
                 raise ValueError("the chat template does not extend its own prompt")
             spoken.append((len(prompt), len(tokens)))
-            blocks += self._turn(conversation, message, len(prompt), random)
+            made = list(self._turn(conversation, message, len(prompt), random))
+            blocks += [replace(one, meant=None) for one in made] if blocks else made
         if conversation.extraction is not None:
             task = conversation.extraction
             tokens = self._behind(shared, said, prompt=True)
             schema = task.declared.schema
             blocks = [self._slots(schema, task.arguments, len(tokens), random)]
-        return Example(tuple(tokens), tuple(blocks), tuple(spoken), len(shared))
+        declared = self._declared(shared, conversation)
+        return Example(tuple(tokens), tuple(blocks), tuple(spoken), len(shared), declared)
+
+    def _declared(
+        self, shared: list[int], conversation: Conversation
+    ) -> tuple[tuple[int, int, int], ...]:
+        """Where the chat template declares each tool, its name first."""
+        found: list[tuple[int, int, int]] = []
+        stop = 0
+        for tool in conversation.tools:
+            start = shared.index(self._tool, stop) + 1
+            name = len(self.encode(tool["function"]["name"].encode()))
+            stop = shared.index(self._tool_end, start)
+            found.append((start, start + name, stop))
+        return tuple(found)
 
     def _behind(self, shared: list[int], said: Sequence[Any], *, prompt: bool) -> list[int]:
         """What is said behind the shared tokens; the template begins every chat alike."""
@@ -197,7 +220,8 @@ class Canvases:
         one = (False,) * len(opening) + (True,) * len(padded[-1])
         tokens = tuple(token for row in rows for token in (*opening, *row))
         assert len(tokens) == width
-        return Block(at, tokens, one * calls, _CHOICE_WORTH)
+        meant = (list(declared).index(chosen[0]), len(one)) if chosen else None
+        return Block(at, tokens, one * calls, _CHOICE_WORTH, meant=meant)
 
     def _answer(self, text: str, at: int, random: Random) -> Block:
         ids = self.encode(text.encode())

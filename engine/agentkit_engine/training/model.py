@@ -20,7 +20,12 @@ from transformers.models.diffusion_gemma.configuration_diffusion_gemma import (
 )
 
 _ROPE = {
-    "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+    # heads this small need most of their dimensions to find like contents wherever they stand
+    "sliding_attention": {
+        "rope_type": "proportional",
+        "partial_rotary_factor": 0.35,
+        "rope_theta": 10000.0,
+    },
     "full_attention": {
         "rope_type": "proportional",
         "partial_rotary_factor": 0.25,
@@ -137,6 +142,21 @@ class _About:
     last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """What one layer looks with, and for, in the heads that share the first keys.
+
+    Attributes:
+        trunk: [G, heads, E, K], queries of the trunks.
+        rows: [R, heads, L, K], queries of the rows.
+        keys: [G, E, K], of the trunks.
+    """
+
+    trunk: Tensor
+    rows: Tensor
+    keys: Tensor
+
+
 class FusedPass(nn.Module):
     """Encoder tokens and canvases as one sequence through the shared stack (dense models only).
 
@@ -153,8 +173,8 @@ class FusedPass(nn.Module):
     def compile_parts(self, *, whole: bool) -> None:
         """Has the `whole` pass compiled, or only its norms: the rest gains nothing on a CPU."""
         if whole:
-            self.forward = torch.compile(  # type: ignore[method-assign]
-                self.forward, dynamic=True
+            self.attended = torch.compile(  # type: ignore[method-assign]
+                self.attended, dynamic=True
             )
         else:
             compiler: Any = torch.compile  # not annotated
@@ -179,6 +199,12 @@ class FusedPass(nn.Module):
         Returns:
             [R, L, D].
         """
+        return self.attended(seen, soft)[0]
+
+    def attended(
+        self, seen: Seen, soft: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Attended, ...]]:
+        """The same, and what some layers attend with: two in the first half, the last but one."""
         decoder, weight = self.model.model.decoder, self.model.lm_head.weight
         dtype = torch.bfloat16 if torch.is_autocast_enabled(weight.device.type) else weight.dtype
         scale = self.text.hidden_size**0.5
@@ -203,10 +229,14 @@ class FusedPass(nn.Module):
             _bias(causal.expand(len(trunk), 1, -1, -1), dtype, *heads),
             _bias(seen.mask, dtype, *heads),
         )
+        looks: list[Attended] = []
         for index, layer in enumerate(decoder.layers):
             about = _About(rotations[self._kinds[index]], biases, seen.group, index == last)
-            trunk, rows = self._layer(layer, trunk, rows, about)
-        return self._norm(rows, decoder.norm.weight)
+            trunk, rows, look = self._layer(layer, trunk, rows, about)
+            looks.append(look)
+        second = max(1, len(looks) // 3)
+        told = looks[second - 1], looks[second], looks[max(0, len(looks) - 2)]
+        return self._norm(rows, decoder.norm.weight), told
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V] float32, softly capped as the class does."""
@@ -221,20 +251,22 @@ class FusedPass(nn.Module):
 
     def _layer(
         self, layer: Any, trunk: Tensor, rows: Tensor, about: _About
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Attended]:
         norm, attention = layer.input_layernorm.weight, layer.self_attn
         for_trunk, for_rows = about.rotations
         query, keys, values = self._heads(attention, self._norm(rows, norm), for_rows)
         trunk_query, *known = self._heads(attention, self._norm(trunk, norm), for_trunk)
+        alike = query.shape[1] // keys.shape[1]
+        look = Attended(trunk_query[:, :alike], query[:, :alike], known[0][:, 0])
         keys, values = (
             torch.cat((shared[about.group], own), 2)
             for shared, own in zip(known, (keys, values), strict=True)
         )
         rows = self._rest(layer, rows, _attend(query, keys, values, about.seen[1]))
         if about.last:  # of the last layer, rows need what the trunk shows, and nobody the trunk
-            return trunk, rows
+            return trunk, rows, look
         mixed = _attend(trunk_query, known[0], known[1], about.seen[0])
-        return self._rest(layer, trunk, mixed), rows
+        return self._rest(layer, trunk, mixed), rows, look
 
     def _heads(
         self, attention: Any, x: Tensor, rotation: tuple[Tensor, Tensor]

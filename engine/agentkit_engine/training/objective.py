@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from agentkit_engine.training.canvases import Canvases, Example
 from agentkit_engine.training.corruption import corrupted, weights
 from agentkit_engine.training.model import FusedPass, Seen
+from agentkit_engine.training.pointing import Pointing, pointing_loss, where_to_look
 
 _ROUND = 16  # lengths of trunks and rows are multiples: fewer shapes
 _LEAST_ROW = 192  # short examples share a row, so that their trunk is not read for each
@@ -37,12 +38,14 @@ class Batch:
         weight: [R, L] float32, what each position counts in the denoising loss.
         spoken: [S, 2] int64, row and column of the positions whose next token the encoder should
             foretell.
+        pointing: where to look for the tools that are meant.
     """
 
     seen: Seen
     clean: Tensor
     weight: Tensor
     spoken: Tensor
+    pointing: Pointing
 
     @property
     def tokens(self) -> int:
@@ -52,8 +55,8 @@ class Batch:
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
         moved = {f.name: getattr(self.seen, f.name).to(device) for f in fields(self.seen)}
-        rest = (t.to(device) for t in (self.clean, self.weight, self.spoken))
-        return Batch(Seen(**moved), *rest)
+        rest = (self.clean, self.weight, self.spoken, self.pointing)
+        return Batch(Seen(**moved), *(t.to(device) for t in rest))
 
 
 class _Row:
@@ -68,6 +71,7 @@ class _Row:
         self.owner: list[int] = []  # the conversation it belongs to
         self.block: list[int] = []  # the canvas it is on; 0 is the encoder
         self.spoken: list[int] = []
+        self.meant: list[tuple[int, ...]] = []  # see `Pointing.meant`
         self._owners = self._blocks = 0
 
     def add(self, example: Example, noisy: Sequence[Sequence[int]], filler: int) -> None:
@@ -84,6 +88,11 @@ class _Row:
             self._blocks += 1
             width = len(block.tokens)
             places = range(block.at, block.at + width)
+            if block.meant is not None:
+                tool, size = block.meant
+                choice = len(self.tokens)
+                request = start, start + block.at - shared
+                self.meant.append((tool, *request, choice, choice + size))
             self._extend(block.tokens, seen, weights(block, seen, filler=filler), places)
             self.limit += [block.at] * width
             self.block += [self._blocks] * width
@@ -125,8 +134,7 @@ def collate(
                 row.add(example, noisy, canvases.filler)
             rows.append(row)
             group.append(number)
-    shared = [scene[0].tokens[: scene[0].shared] for scene in trunks]
-    return _batch(rows, shared, group, canvases.filler)
+    return _batch(rows, [scene[0] for scene in trunks], group, canvases.filler)
 
 
 def _packed(scene: Sequence[Example], width: int) -> Iterator[list[Example]]:
@@ -147,9 +155,10 @@ def _rounded(length: int) -> int:
 
 
 def _batch(
-    rows: Sequence[_Row], shared: Sequence[Sequence[int]], group: Sequence[int], pad: int
+    rows: Sequence[_Row], firsts: Sequence[Example], group: Sequence[int], pad: int
 ) -> Batch:
     width = _rounded(max(len(row.tokens) for row in rows))
+    shared = [first.tokens[: first.shared] for first in firsts]
     longest = _rounded(max(map(len, shared)))
 
     def padded(name: str, value: float) -> Tensor:
@@ -170,8 +179,14 @@ def _batch(
         mask=torch.cat((trunk_seen.expand(-1, width, -1), own), 2)[:, None],
     )
     spoken = [(number, column) for number, row in enumerate(rows) for column in row.spoken]
-    places = torch.tensor(spoken, dtype=torch.long).reshape(-1, 2)
-    return Batch(seen, padded("tokens", pad), padded("weight", 0.0), places)
+    meant = [(number, *one) for number, row in enumerate(rows) for one in row.meant]
+    return Batch(
+        seen,
+        padded("tokens", pad),
+        padded("weight", 0.0),
+        torch.tensor(spoken, dtype=torch.long).reshape(-1, 2),
+        where_to_look(firsts, longest, meant),
+    )
 
 
 def _visible(block: Tensor, owner: Tensor, positions: Tensor, limit: Tensor) -> Tensor:
@@ -189,10 +204,11 @@ class Losses:
     total: Tensor
     denoise: float
     causal: float
+    pointing: float
 
 
 def losses(
-    fused: FusedPass, batch: Batch, *, condition: bool,
+    fused: FusedPass, batch: Batch, *, condition: bool, pointing: float = 0.0,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Losses:  # fmt: skip
     """One training pass; with `condition` the canvas first sees its own first guess
@@ -200,11 +216,12 @@ def losses(
 
     Args:
         condition: run a pass without gradient and feed its soft embeddings back.
+        pointing: weight of `pointing.pointing_loss`.
         autocast: gives the precision context.
     """
     with autocast():
         soft = soft_guess(fused, batch.seen) if condition else None
-        hidden = fused(batch.seen, soft)
+        hidden, attended = fused.attended(batch.seen, soft)
         supervised = batch.weight > 0
         denoise = F.cross_entropy(
             fused.logits(hidden[supervised]), batch.clean[supervised], reduction="none"
@@ -215,7 +232,9 @@ def losses(
         causal = F.cross_entropy(
             fused.logits(hidden[rows, columns]), batch.clean[rows, columns + 1], reduction="sum"
         ) / max(1, len(rows))  # a batch may hold nothing that the model says
-    return Losses(denoise + causal, denoise.item(), causal.item())
+    pointed = pointing_loss(attended, batch.seen.group, batch.pointing)
+    total = denoise + causal + pointing * pointed
+    return Losses(total, denoise.item(), causal.item(), pointed.item())
 
 
 @torch.no_grad()

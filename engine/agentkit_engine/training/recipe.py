@@ -29,6 +29,7 @@ class Recipe:
             adds with its canvases; longer ones are left out.
         choosing_share: how many scenes teach nothing but the choice of a tool, by many short
             requests over the same tools.
+        pointing: weight of the loss that teaches where to look for the tool that is meant.
         condition_share: how many steps run a self-conditioning pass first.
         mask_share: how many canvases are corrupted with the mask token.
         causal_only: whether only the encoder learns, left to right: the peer to compare with.
@@ -55,6 +56,7 @@ class Recipe:
     head_dim: int = 48
     feed_forward: int = 576
     choosing_share: float = 0.0
+    pointing: float = 0.0
     condition_share: float = 0.15
     mask_share: float = 0.75
     causal_only: bool = False

@@ -39,7 +39,7 @@ _CURRICULUM = ((0.0, 2), (0.03, 5), (0.1, 12))
 # of a recipe, what may change when a run is taken up
 _FREE = (
     "minutes", "device", "compile", "threads", "workers", "decay_from", "learning_rate",
-    "tokens", "choosing_share", "longest_trunk",
+    "tokens", "choosing_share", "pointing", "longest_trunk",
 )  # fmt: skip
 
 
@@ -141,7 +141,10 @@ class Trainer:
         made: list[Losses] = []
         for part in parts:
             batch = part.to(self.device)
-            found = losses(self.fused, batch, condition=condition, autocast=self._autocast)
+            found = losses(
+                self.fused, batch, condition=condition, pointing=self.recipe.pointing,
+                autocast=self._autocast,
+            )  # fmt: skip
             (found.total / len(parts)).backward()
             made.append(found)
             self.progress.tokens += batch.tokens
@@ -171,6 +174,7 @@ class Trainer:
             "minutes": round(p.seconds / 60, 2),
             "denoise": round(sum(x.denoise for x in recent) / n, 4),
             "causal": round(sum(x.causal for x in recent) / n, 4),
+            "pointing": round(sum(x.pointing for x in recent) / n, 4),
             "tokens": p.tokens,
             "learning_rate": round(self._learning_rate(), 6),
         }
@@ -180,6 +184,7 @@ class Trainer:
         print(
             f"{self.share:5.1%}  step {p.step}  "
             f"denoise {line['denoise']:.3f}  causal {line['causal']:.3f}  "
+            f"pointing {line['pointing']:.3f}  "
             f"{p.tokens / max(p.seconds, 1):,.0f} tokens/s  {left:.0f} min left",
             file=sys.stderr,
             flush=True,
