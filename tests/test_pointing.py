@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from random import Random
 from typing import Any
 
@@ -54,42 +55,39 @@ def read(tokens: Tensor) -> str:
 def test_it_says_where_each_tool_is_named_and_described(
     batch: Batch, scenes: list[list[Conversation]]
 ) -> None:
-    for trunk, named, declared, scene in zip(
-        batch.seen.trunk, batch.pointing.named, batch.pointing.declared, scenes, strict=True
+    for trunk, places, scene in zip(
+        batch.seen.trunk, batch.pointing.tools.tolist(), scenes, strict=True
     ):
-        tools = [tool["function"] for tool in scene[0].tools]
-        assert int(named.max()) == int(declared.max()) == len(tools) - 1
-        for number, tool in enumerate(tools):
-            assert read(trunk[named == number]) == tool["name"]
-            said = read(trunk[declared == number])
-            assert tool["description"] in said
+        declared = [tool["function"] for tool in scene[0].tools]
+        assert [place[0] >= 0 for place in places] == [k < len(declared) for k in range(6)]
+        for (start, behind, stop), tool in zip(places, declared, strict=False):
+            assert read(trunk[start:behind]) == tool["name"]
+            said = read(trunk[behind:stop])
+            assert said.endswith(tool["description"])
             assert all(key in said for key in tool["parameters"]["properties"])
 
 
 def test_it_says_which_tool_each_first_request_means(
     batch: Batch, scenes: list[list[Conversation]]
 ) -> None:
-    wanted: list[tuple[int, str, int]] = []
-    named: list[list[str]] = []
+    wanted: list[tuple[int, str, str]] = []
     for trunk, scene in enumerate(scenes):
-        names = [tool["function"]["name"] for tool in scene[0].tools]
-        named.append(names)
         for conversation in scene:
-            said = [m for m in conversation.messages if m["role"] != "system"]
-            request, answer = said[:2]
+            request, answer = [m for m in conversation.messages if m["role"] != "system"][:2]
             if answer.get("tool_calls"):
                 name = answer["tool_calls"][0]["function"]["name"]
-                wanted.append((trunk, request["content"], names.index(name)))
-    found: list[tuple[int, str, int]] = []
-    for row, tool, start, stop, choice, behind in batch.pointing.meant.tolist():
-        text = read(batch.clean[row, start:stop])
-        assert batch.seen.canvas[row, choice:behind].all()
-        opening = DIALECT.call_open
-        assert read(batch.clean[row, choice:behind]).startswith(
-            opening + named[int(batch.seen.group[row])][tool]
+                wanted.append((trunk, request["content"], name))
+    found: list[tuple[int, str, str]] = []
+    pointing = batch.pointing
+    for number, (trunk, tool) in enumerate(pointing.meant.tolist()):
+        request, choice = (
+            read(batch.clean[places[places[:, 2] == number][:, :2].unbind(1)])
+            for places in (pointing.requests, pointing.choices)
         )
-        request = text.removeprefix("<|turn>user\n").removesuffix("<turn|><|turn>model\n")
-        found.append((int(batch.seen.group[row]), request, tool))
+        name = scenes[trunk][0].tools[tool]["function"]["name"]
+        assert choice.startswith(DIALECT.call_open + name)
+        text = request.removeprefix("<|turn>user\n").removesuffix("<turn|><|turn>model\n")
+        found.append((trunk, text, name))
     assert sorted(found) == sorted(wanted)
     assert len({trunk for trunk, _, _ in found}) > 2
 
@@ -98,25 +96,25 @@ def looking(
     batch: Batch, *, named: int = 0, meant: int = 0, chosen: int = 0
 ) -> tuple[Attended, ...]:
     """Queries and keys that find the right tool, or the one so many places on."""
-    pointing, tools = batch.pointing, 8
-    about = torch.maximum(pointing.named, pointing.declared)
-    keys = 30 * _one_hot(about, tools)
-    own = _one_hot(torch.where(about >= 0, (about + named) % tools, about), tools)
-    rows = torch.zeros(len(batch.clean), batch.clean.shape[1], tools)
-    for row, tool, start, stop, choice, behind in pointing.meant.tolist():
-        count = int(pointing.named[batch.seen.group[row]].max()) + 1
-        rows[row, start:stop, (tool + meant) % count] = 1
-        rows[row, choice:behind, (tool + chosen) % count] = 1
+    pointing, most = batch.pointing, batch.pointing.tools.shape[1]
+    keys = torch.zeros(*batch.seen.trunk.shape, most)
+    own = torch.zeros_like(keys)
+    counts = (pointing.tools[..., 0] >= 0).sum(1).tolist()
+    for trunk, (count, tools) in enumerate(zip(counts, pointing.tools.tolist(), strict=True)):
+        for number, (start, _, stop) in enumerate(tools[:count]):
+            keys[trunk, start:stop, number] = 30
+            own[trunk, start:stop, (number + named) % count] = 1
+    rows = torch.zeros(*batch.clean.shape, most)
+    for places, off in ((pointing.requests, meant), (pointing.choices, chosen)):
+        for row, column, number in places.tolist():
+            trunk, tool = pointing.meant[number].tolist()
+            rows[row, column, (tool + off) % counts[trunk]] = 1
     trunk, asked = own[:, None].expand(-1, 2, -1, -1), rows[:, None].expand(-1, 2, -1, -1)
     return (Attended(trunk, asked, keys),) * 3
 
 
-def _one_hot(numbers: Tensor, size: int) -> Tensor:
-    return torch.where(numbers[..., None] == torch.arange(size), 1.0, 0.0)
-
-
 def loss(batch: Batch, looks: Sequence[Attended]) -> float:
-    return float(pointing_loss(looks, batch.seen.group, batch.pointing))
+    return float(pointing_loss(looks, batch.pointing))
 
 
 def test_who_looks_there_loses_nothing(batch: Batch) -> None:
@@ -131,13 +129,14 @@ def test_who_looks_elsewhere_does(batch: Batch) -> None:
 
 def test_who_looks_nowhere_loses_what_chance_loses(batch: Batch) -> None:
     blind = [Attended(look.trunk * 0, look.rows * 0, look.keys) for look in looking(batch)]
-    about = torch.maximum(batch.pointing.named, batch.pointing.declared)[batch.seen.group]
     wanted: list[float] = []
-    for row, tool, *_ in batch.pointing.meant.tolist():
-        sizes = torch.bincount(about[row][about[row] >= 0])
-        wanted.append(math.log(len(sizes)) - math.log(sizes[tool] / sizes.sum()))
+    for trunk, tool in batch.pointing.meant.tolist():
+        tools = [place for place in batch.pointing.tools[trunk].tolist() if place[0] >= 0]
+        sizes = [stop - start for start, _, stop in tools]
+        if len(tools) > 1:
+            wanted.append(math.log(len(sizes)) - math.log(sizes[tool] / sum(sizes)))
     found = loss(batch, (looking(batch)[0], blind[1], looking(batch)[2]))
-    assert found == pytest.approx(sum(wanted) / len(wanted), rel=1e-5)
+    assert found == pytest.approx(sum(wanted) / len(batch.pointing.meant), rel=1e-5)
 
 
 def test_with_one_tool_there_is_nothing_to_point_at(canvases: Canvases) -> None:
@@ -157,7 +156,7 @@ def test_a_model_learns_to_point(canvases: Canvases, scenes: list[list[Conversat
     losses: list[float] = []
     for _ in range(40):
         _, attended = fused.attended(batch.seen)
-        found = pointing_loss(attended, batch.seen.group, batch.pointing)
+        found = pointing_loss(attended, batch.pointing)
         optimizer.zero_grad()
         found.backward()
         optimizer.step()
@@ -168,6 +167,4 @@ def test_a_model_learns_to_point(canvases: Canvases, scenes: list[list[Conversat
 def test_it_goes_along_to_another_device(batch: Batch) -> None:
     moved = batch.pointing.to("meta")
     assert isinstance(moved, Pointing)
-    assert {moved.named.device.type, moved.declared.device.type, moved.meant.device.type} == {
-        "meta"
-    }
+    assert {getattr(moved, field.name).device.type for field in fields(moved)} == {"meta"}

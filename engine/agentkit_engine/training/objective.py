@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from agentkit_engine.training.canvases import Canvases, Example
 from agentkit_engine.training.corruption import corrupted, weights
 from agentkit_engine.training.model import FusedPass, Seen
-from agentkit_engine.training.pointing import Pointing, pointing_loss, where_to_look
+from agentkit_engine.training.pointing import Meant, Pointing, pointing_loss, where_to_look
 
 _ROUND = 16  # lengths of trunks and rows are multiples: fewer shapes
 _LEAST_ROW = 192  # short examples share a row, so that their trunk is not read for each
@@ -71,7 +71,7 @@ class _Row:
         self.owner: list[int] = []  # the conversation it belongs to
         self.block: list[int] = []  # the canvas it is on; 0 is the encoder
         self.spoken: list[int] = []
-        self.meant: list[tuple[int, ...]] = []  # see `Pointing.meant`
+        self.meant: list[tuple[int, range, range]] = []  # a tool, a request, a choice
         self._owners = self._blocks = 0
 
     def add(self, example: Example, noisy: Sequence[Sequence[int]], filler: int) -> None:
@@ -91,8 +91,8 @@ class _Row:
             if block.meant is not None:
                 tool, size = block.meant
                 choice = len(self.tokens)
-                request = start, start + block.at - shared
-                self.meant.append((tool, *request, choice, choice + size))
+                request = range(start, start + block.at - shared)
+                self.meant.append((tool, request, range(choice, choice + size)))
             self._extend(block.tokens, seen, weights(block, seen, filler=filler), places)
             self.limit += [block.at] * width
             self.block += [self._blocks] * width
@@ -179,13 +179,13 @@ def _batch(
         mask=torch.cat((trunk_seen.expand(-1, width, -1), own), 2)[:, None],
     )
     spoken = [(number, column) for number, row in enumerate(rows) for column in row.spoken]
-    meant = [(number, *one) for number, row in enumerate(rows) for one in row.meant]
+    meant = [Meant(number, *one) for number, row in enumerate(rows) for one in row.meant]
     return Batch(
         seen,
         padded("tokens", pad),
         padded("weight", 0.0),
         torch.tensor(spoken, dtype=torch.long).reshape(-1, 2),
-        where_to_look(firsts, longest, meant),
+        where_to_look(firsts, group, meant),
     )
 
 
@@ -232,7 +232,7 @@ def losses(
         causal = F.cross_entropy(
             fused.logits(hidden[rows, columns]), batch.clean[rows, columns + 1], reduction="sum"
         ) / max(1, len(rows))  # a batch may hold nothing that the model says
-    pointed = pointing_loss(attended, batch.seen.group, batch.pointing)
+    pointed = pointing_loss(attended, batch.pointing)
     total = denoise + causal + pointing * pointed
     return Losses(total, denoise.item(), causal.item(), pointed.item())
 
