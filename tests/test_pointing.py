@@ -13,6 +13,7 @@ import torch
 from conversing import small_tokenizer, some
 from torch import Tensor
 
+from agentkit_engine.errors import EngineError
 from agentkit_engine.training.canvases import Canvases, Example
 from agentkit_engine.training.corpus.conversations import Conversation
 from agentkit_engine.training.model import Attended, FusedPass, build_model, small_config
@@ -110,7 +111,7 @@ def looking(
             trunk, tool = pointing.meant[number].tolist()
             rows[row, column, (tool + off) % counts[trunk]] = 1
     trunk, asked = own[:, None].expand(-1, 2, -1, -1), rows[:, None].expand(-1, 2, -1, -1)
-    return (Attended(trunk, asked, keys),) * 3
+    return (Attended(trunk, asked, keys),) * 4
 
 
 def loss(batch: Batch, looks: Sequence[Attended]) -> float:
@@ -135,7 +136,7 @@ def test_who_looks_nowhere_loses_what_chance_loses(batch: Batch) -> None:
         sizes = [stop - start for start, _, stop in tools]
         if len(tools) > 1:
             wanted.append(math.log(len(sizes)) - math.log(sizes[tool] / sum(sizes)))
-    found = loss(batch, (looking(batch)[0], blind[1], looking(batch)[2]))
+    found = loss(batch, (looking(batch)[0], blind[1], *looking(batch)[2:]))
     assert found == pytest.approx(sum(wanted) / len(batch.pointing.meant), rel=1e-5)
 
 
@@ -148,7 +149,7 @@ def test_with_one_tool_there_is_nothing_to_point_at(canvases: Canvases) -> None:
 def test_a_model_learns_to_point(canvases: Canvases, scenes: list[list[Conversation]]) -> None:
     batch = batched(canvases.choosing(scenes[1], Random(1)), canvases)
     config = small_config(
-        vocabulary=len(small_tokenizer()), hidden=32, layers=3, heads=2, key_value_heads=1,
+        vocabulary=len(small_tokenizer()), hidden=32, layers=5, heads=2, key_value_heads=1,
         head_dim=16, feed_forward=48,
     )  # fmt: skip
     fused = FusedPass(build_model(config))
@@ -168,3 +169,8 @@ def test_it_goes_along_to_another_device(batch: Batch) -> None:
     moved = batch.pointing.to("meta")
     assert isinstance(moved, Pointing)
     assert {getattr(moved, field.name).device.type for field in fields(moved)} == {"meta"}
+
+
+def test_a_model_of_few_layers_can_t(batch: Batch) -> None:
+    with pytest.raises(EngineError, match="five layers"):
+        pointing_loss(looking(batch)[:3], batch.pointing)

@@ -204,7 +204,7 @@ class FusedPass(nn.Module):
     def attended(
         self, seen: Seen, soft: Tensor | None = None
     ) -> tuple[Tensor, tuple[Attended, ...]]:
-        """The same, and what some layers attend with: two in the first half, the last but one."""
+        """The same, and what the four layers before the last attend with."""
         decoder, weight = self.model.model.decoder, self.model.lm_head.weight
         dtype = torch.bfloat16 if torch.is_autocast_enabled(weight.device.type) else weight.dtype
         scale = self.text.hidden_size**0.5
@@ -234,9 +234,7 @@ class FusedPass(nn.Module):
             about = _About(rotations[self._kinds[index]], biases, seen.group, index == last)
             trunk, rows, look = self._layer(layer, trunk, rows, about)
             looks.append(look)
-        second = max(1, len(looks) // 3)
-        told = looks[second - 1], looks[second], looks[max(0, len(looks) - 2)]
-        return self._norm(rows, decoder.norm.weight), told
+        return self._norm(rows, decoder.norm.weight), tuple(looks[-5:-1])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V] float32, softly capped as the class does."""

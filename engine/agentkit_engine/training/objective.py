@@ -232,8 +232,10 @@ def losses(
         causal = F.cross_entropy(
             fused.logits(hidden[rows, columns]), batch.clean[rows, columns + 1], reduction="sum"
         ) / max(1, len(rows))  # a batch may hold nothing that the model says
-    pointed = pointing_loss(attended, batch.pointing)
-    total = denoise + causal + pointing * pointed
+    total, pointed = denoise + causal, torch.zeros(())
+    if pointing:
+        pointed = pointing_loss(attended, batch.pointing)
+        total = total + pointing * pointed
     return Losses(total, denoise.item(), causal.item(), pointed.item())
 
 

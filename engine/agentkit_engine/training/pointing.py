@@ -1,9 +1,9 @@
 """Pointing: what teaches a small model to find a tool by what is said of it.
 
 By itself such a model learns to find the words of a request in the tools' names; where names mean
-nothing it chooses by chance. So three of its layers are shown where to look: every token of a
+nothing it chooses by chance. So four of its layers are shown where to look: every token of a
 declaration at its own tool's name, the tokens of a request at the declaration of the tool that it
-means, and the canvas of a choice at the name of that tool. The likeness of a request and a
+means, then at its name, and the canvas of a choice at that name. The likeness of a request and a
 declaration is that of ColBERT (Khattab and Zaharia 2020, arXiv 2004.12832): each token counts by
 what is likest to it. Must not know losses of tokens.
 """
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agentkit_engine.errors import EngineError
 from agentkit_engine.training.canvases import Example
 from agentkit_engine.training.model import Attended
 
+_LAYERS = 4  # and the last, which copies what was found
 _LIKENESS = 0.3  # of a token, in nats for a unit of what attention computes
 
 
@@ -77,12 +79,17 @@ def where_to_look(
 
 
 def pointing_loss(attended: Sequence[Attended], pointing: Pointing) -> Tensor:
-    """How far the first heads of three layers are from looking there, nats.
+    """How far the first heads of four layers are from looking there, nats.
 
     Args:
-        attended: of the layers that find a tool's own name, the tool, and the name of that.
+        attended: of layers one behind the other.
+
+    Raises:
+        EngineError: there are fewer.
     """
-    naming, meaning, choosing = attended
+    if len(attended) < _LAYERS:
+        raise EngineError("pointing takes a model of five layers at least; train without it")
+    naming, meaning, recalling, choosing = attended
     found = naming.keys.new_zeros((), dtype=torch.float32)
     for trunk, padded in enumerate(pointing.tools.tolist()):
         tools: list[list[int]] = [tool for tool in padded if tool[0] >= 0]
@@ -93,17 +100,48 @@ def pointing_loss(attended: Sequence[Attended], pointing: Pointing) -> Tensor:
         names = [range(start, stop) for start, stop, _ in tools]
         whole = [range(start, stop) for start, _, stop in tools]
         asked = pointing.meant[:, 0] == trunk
+        requests, choices = (
+            _Places(trunk, *places[asked[places[:, 2]]].unbind(1), pointing.meant)
+            for places in (pointing.requests, pointing.choices)
+        )
         parts = (
-            _likeness(meaning, trunk, _of(pointing.requests, asked), whole, pointing.meant),
-            _choice(choosing, trunk, _of(pointing.choices, asked), names, pointing.meant),
+            _likeness(meaning, requests, whole),
+            _missed(meaning, requests, whole),
+            _missed(recalling, requests, names),
+            _missed(choosing, choices, names),
         )
         found = found + sum(parts) / len(pointing.meant)
     return found
 
 
-def _of(places: Tensor, asked: Tensor) -> Tensor:
-    """Those of some requests."""
-    return places[asked[places[:, 2]]]
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Of n places in the rows of one trunk, row, column and request: [n] int64 each."""
+
+    trunk: int
+    row: Tensor
+    column: Tensor
+    request: Tensor
+    meant: Tensor
+
+    def queries(self, look: Attended) -> Tensor:
+        """[H, n, K]."""
+        return look.rows[self.row, :, self.column].transpose(0, 1)
+
+    def of_tool(self, each: Tensor) -> Tensor:
+        """Of [H, n, T] that of the tool that is meant: [H, n]."""
+        wanted = self.meant[self.request, 1]
+        return each[:, torch.arange(len(wanted)), wanted]
+
+    def summed(self, each: Tensor) -> Tensor:
+        """[H, n, ...] by request, of the requests of this trunk: [H, requests, ...]."""
+        total = each.new_zeros(len(each), len(self.meant), *each.shape[2:])
+        return total.index_add(1, self.request, each)[:, self.meant[:, 0] == self.trunk]
+
+    @property
+    def tools(self) -> Tensor:
+        """[requests] int64, the tools that are meant."""
+        return self.meant[self.meant[:, 0] == self.trunk, 1]
 
 
 def _own_name(queries: Tensor, keys: Tensor, tools: Sequence[Sequence[int]]) -> Tensor:
@@ -117,43 +155,21 @@ def _own_name(queries: Tensor, keys: Tensor, tools: Sequence[Sequence[int]]) -> 
     return torch.cat(losses).sum() / sum(stop - start for _, start, stop in tools)
 
 
-def _likeness(
-    meaning: Attended, trunk: int, places: Tensor, tools: Sequence[range], meant: Tensor
-) -> Tensor:
-    """How little a request's tokens are like its tool's, and look at those; of all requests."""
-    row, column, request = places.unbind(1)
-    queries, wanted = meaning.rows[row, :, column].transpose(0, 1), meant[request, 1]  # [H, n, K]
-    likest = torch.stack(
-        [_products(queries, meaning.keys[trunk], tool).amax(-1) for tool in tools], -1
-    )
-    shares = _given(queries, meaning.keys[trunk], tools).softmax(-1)
-    looked = shares[:, torch.arange(len(wanted)), wanted]
-    size = likest.new_zeros(len(meant)).index_add(0, request, torch.ones_like(likest[0, :, 0]))
-    asked = size > 0
-
-    def summed(each: Tensor) -> Tensor:  # by request
-        total = each.new_zeros(len(each), len(meant), *each.shape[2:])
-        return total.index_add(1, request, each)[:, asked]
-
-    likeness = _LIKENESS * summed(likest)
-    found = F.cross_entropy(
-        likeness.flatten(0, 1), meant[asked, 1].repeat(len(likeness)), reduction="sum"
-    )
-    # what is likest must also be what is looked at
-    found = found - (summed(looked) / size[asked]).log().sum()
-    return found / len(likeness)
+def _likeness(look: Attended, places: _Places, tools: Sequence[range]) -> Tensor:
+    """How much liker other tools are to the requests than those that are meant; of all requests."""
+    queries, keys = places.queries(look), look.keys[places.trunk]
+    likest = [_products(queries, keys, tool).amax(-1) for tool in tools]
+    likeness = _LIKENESS * places.summed(torch.stack(likest, -1))
+    wanted = places.tools.repeat(len(likeness))
+    return F.cross_entropy(likeness.flatten(0, 1), wanted, reduction="sum") / len(likeness)
 
 
-def _choice(
-    choosing: Attended, trunk: int, places: Tensor, names: Sequence[range], meant: Tensor
-) -> Tensor:
-    """Of what canvases give to names, how little goes to that of the tool; of all requests."""
-    row, column, request = places.unbind(1)
-    queries, wanted = choosing.rows[row, :, column].transpose(0, 1), meant[request, 1]
-    given = _given(queries, choosing.keys[trunk], names).log_softmax(-1)
-    missed = -given[:, torch.arange(len(wanted)), wanted].mean(0)
-    size = missed.new_zeros(len(meant)).index_add(0, request, torch.ones_like(missed))
-    return (missed / size[request]).sum()
+def _missed(look: Attended, places: _Places, tools: Sequence[range]) -> Tensor:
+    """Of what places give to tools, how little goes to those that are meant; of all requests."""
+    given = _given(places.queries(look), look.keys[places.trunk], tools).softmax(-1)
+    right = places.of_tool(given)
+    share = places.summed(right) / places.summed(torch.ones_like(right))
+    return -share.log().sum() / len(share)
 
 
 def _given(queries: Tensor, keys: Tensor, tools: Sequence[range]) -> Tensor:
