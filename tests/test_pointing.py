@@ -98,12 +98,12 @@ def looking(
 ) -> tuple[Attended, ...]:
     """Queries and keys that find the right tool, or the one so many places on."""
     pointing, most = batch.pointing, batch.pointing.tools.shape[1]
-    keys = torch.zeros(*batch.seen.trunk.shape, most)
-    own = torch.zeros_like(keys)
+    names = torch.zeros(*batch.seen.trunk.shape, most)
+    whole, own = torch.zeros_like(names), torch.zeros_like(names)
     counts = (pointing.tools[..., 0] >= 0).sum(1).tolist()
     for trunk, (count, tools) in enumerate(zip(counts, pointing.tools.tolist(), strict=True)):
-        for number, (start, _, stop) in enumerate(tools[:count]):
-            keys[trunk, start:stop, number] = 30
+        for number, (start, behind, stop) in enumerate(tools[:count]):
+            names[trunk, start:behind, number] = whole[trunk, start:stop, number] = 30
             own[trunk, start:stop, (number + named) % count] = 1
     rows = torch.zeros(*batch.clean.shape, most)
     for places, off in ((pointing.requests, meant), (pointing.choices, chosen)):
@@ -111,7 +111,7 @@ def looking(
             trunk, tool = pointing.meant[number].tolist()
             rows[row, column, (tool + off) % counts[trunk]] = 1
     trunk, asked = own[:, None].expand(-1, 2, -1, -1), rows[:, None].expand(-1, 2, -1, -1)
-    return (Attended(trunk, asked, keys),) * 4
+    return tuple(Attended(trunk, asked, keys) for keys in (names, whole, names, names))
 
 
 def loss(batch: Batch, looks: Sequence[Attended]) -> float:
@@ -135,7 +135,7 @@ def test_who_looks_nowhere_loses_what_chance_loses(batch: Batch) -> None:
         tools = [place for place in batch.pointing.tools[trunk].tolist() if place[0] >= 0]
         sizes = [stop - start for start, _, stop in tools]
         if len(tools) > 1:
-            wanted.append(math.log(len(sizes)) - math.log(sizes[tool] / sum(sizes)))
+            wanted.append(math.log(len(sizes)) - math.log(sizes[tool] / tools[-1][2]))
     found = loss(batch, (looking(batch)[0], blind[1], *looking(batch)[2:]))
     assert found == pytest.approx(sum(wanted) / len(batch.pointing.meant), rel=1e-5)
 

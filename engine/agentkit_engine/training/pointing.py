@@ -145,14 +145,14 @@ class _Places:
 
 
 def _own_name(queries: Tensor, keys: Tensor, tools: Sequence[Sequence[int]]) -> Tensor:
-    """Of what each token of a declaration gives to names, how little goes to that of its tool."""
+    """Of what each token of a declaration gives away, how little goes to the name of its tool."""
     losses: list[Tensor] = []
-    names = [range(start, stop) for start, stop, _ in tools]
-    for number, (_, start, stop) in enumerate(tools):
-        if number:  # of the first one there is no other to be seen
-            given = _given(queries[:, start:stop], keys, names[: number + 1])
-            losses.append(-given.log_softmax(-1)[..., number].mean(0))
-    return torch.cat(losses).sum() / sum(stop - start for _, start, stop in tools)
+    for start, behind, stop in tools:
+        products = _products(queries[:, behind:stop], keys, range(stop))  # [H, n, E]
+        seen = torch.ones_like(products[0], dtype=torch.bool).tril(behind)
+        products = products.masked_fill(~seen, -torch.inf)
+        losses.append(products.logsumexp(-1) - products[..., start:behind].logsumexp(-1))
+    return torch.cat(losses, 1).mean()
 
 
 def _likeness(look: Attended, places: _Places, tools: Sequence[range]) -> Tensor:
@@ -165,16 +165,13 @@ def _likeness(look: Attended, places: _Places, tools: Sequence[range]) -> Tensor
 
 
 def _missed(look: Attended, places: _Places, tools: Sequence[range]) -> Tensor:
-    """Of what places give to tools, how little goes to those that are meant; of all requests."""
-    given = _given(places.queries(look), look.keys[places.trunk], tools).softmax(-1)
-    right = places.of_tool(given)
+    """Of what requests give to the trunk, how little goes to the tools that are meant; of all."""
+    queries, keys = places.queries(look), look.keys[places.trunk]
+    given = [_products(queries, keys, tool).logsumexp(-1) for tool in tools]
+    every = _products(queries, keys, range(tools[-1].stop)).logsumexp(-1)
+    right = (places.of_tool(torch.stack(given, -1)) - every).exp()
     share = places.summed(right) / places.summed(torch.ones_like(right))
     return -share.log().sum() / len(share)
-
-
-def _given(queries: Tensor, keys: Tensor, tools: Sequence[range]) -> Tensor:
-    """What goes to each tool: of [..., n, K] queries and [E, K] keys [..., n, T], in nats."""
-    return torch.stack([_products(queries, keys, tool).logsumexp(-1) for tool in tools], -1)
 
 
 def _products(queries: Tensor, keys: Tensor, places: range) -> Tensor:
