@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from random import Random
 from typing import Any
 
@@ -144,6 +144,16 @@ def test_with_one_tool_there_is_nothing_to_point_at(canvases: Canvases) -> None:
     alone = some("alone", 1, least_tools=1, most_tools=1, shares=SHARES)
     batch = batched(canvases.scene(alone, Random(1)), canvases)
     assert loss(batch, looking(batch, meant=1, named=1)) == 0
+
+
+def test_where_nothing_is_chosen_names_are_pointed_at(
+    canvases: Canvases, scenes: list[list[Conversation]]
+) -> None:
+    made = [replace(one, blocks=()) for one in canvases.scene(scenes[1], Random(1))]
+    batch = batched(made, canvases)
+    assert len(batch.pointing.meant) == 0
+    assert loss(batch, looking(batch)) < 1e-6
+    assert loss(batch, looking(batch, named=1)) > 1
 
 
 def test_a_model_learns_to_point(canvases: Canvases, scenes: list[list[Conversation]]) -> None:

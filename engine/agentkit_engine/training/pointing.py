@@ -110,7 +110,7 @@ def pointing_loss(attended: Sequence[Attended], pointing: Pointing) -> Tensor:
             _missed(recalling, requests, names),
             _missed(choosing, choices, names),
         )
-        found = found + sum(parts) / len(pointing.meant)
+        found = found + sum(parts) / max(1, len(pointing.meant))  # a batch may choose nothing
     return found
 
 
