@@ -17,6 +17,7 @@ from tiny import tiny_tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from agentkit_engine.training import objective
 from agentkit_engine.training.canvases import Block, Canvases, Example
 from agentkit_engine.training.model import FusedPass, Seen, build_model, small_config
 from agentkit_engine.training.objective import Batch, collate, soft_guess
@@ -117,7 +118,9 @@ def one() -> Fused:
     random = Random(4)
     made = list(examples(random))
     canvases = Canvases(tiny_tokenizer(), DIALECT)
-    batch = collate(made, canvases, vocabulary=VOCABULARY, mask_share=0.0, random=random)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objective, "_LEAST_ROW", 1)  # so that a scene takes several rows
+        batch = collate(made, canvases, vocabulary=VOCABULARY, mask_share=0.0, random=random)
     batch = replace(batch, seen=replace(batch.seen, tokens=batch.clean))
     return Fused(model.eval(), FusedPass(model), batch, made)
 

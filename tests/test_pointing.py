@@ -81,13 +81,13 @@ def test_it_says_which_tool_each_first_request_means(
     found: list[tuple[int, str, str]] = []
     pointing = batch.pointing
     for number, (trunk, tool) in enumerate(pointing.meant.tolist()):
-        request, choice = (
+        said, choice = (
             read(batch.clean[places[places[:, 2] == number][:, :2].unbind(1)])
             for places in (pointing.requests, pointing.choices)
         )
         name = scenes[trunk][0].tools[tool]["function"]["name"]
         assert choice.startswith(DIALECT.call_open + name)
-        text = request.removeprefix("<|turn>user\n").removesuffix("<turn|><|turn>model\n")
+        text = said.removeprefix("<|turn>user\n").removesuffix("<turn|><|turn>model\n")
         found.append((trunk, text, name))
     assert sorted(found) == sorted(wanted)
     assert len({trunk for trunk, _, _ in found}) > 2
@@ -110,8 +110,8 @@ def looking(
         for row, column, number in places.tolist():
             trunk, tool = pointing.meant[number].tolist()
             rows[row, column, (tool + off) % counts[trunk]] = 1
-    trunk, asked = own[:, None].expand(-1, 2, -1, -1), rows[:, None].expand(-1, 2, -1, -1)
-    return tuple(Attended(trunk, asked, keys) for keys in (names, whole, names, names))
+    own, rows = (each[:, None].expand(-1, 2, -1, -1) for each in (own, rows))
+    return tuple(Attended(own, rows, keys) for keys in (names, whole, names, names))
 
 
 def loss(batch: Batch, looks: Sequence[Attended]) -> float:
@@ -169,7 +169,7 @@ def test_a_model_learns_to_point(canvases: Canvases, scenes: list[list[Conversat
         _, attended = fused.attended(batch.seen)
         found = pointing_loss(attended, batch.pointing)
         optimizer.zero_grad()
-        found.backward()
+        found.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(found.item())
     assert losses[-1] < 0.3 * losses[0]

@@ -94,7 +94,15 @@ def test_a_run_trains_and_a_second_one_takes_it_up(tmp_path: Path) -> None:
     assert second.progress.pool > first.progress.pool
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [2, 4]
-    assert set(log[0]) == {"step", "minutes", "denoise", "causal", "tokens", "learning_rate"}
+    assert set(log[0]) == {
+        "step",
+        "minutes",
+        "denoise",
+        "causal",
+        "pointing",
+        "tokens",
+        "learning_rate",
+    }
 
 
 @pytest.mark.usefixtures("ticking")
@@ -261,7 +269,7 @@ def test_a_batch_is_as_large_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_run_may_learn_nothing_but_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "_POOL", 1)
-    opening = small_tokenizer().convert_tokens_to_ids(DIALECT.call_open.partition("call")[0])
+    opening = small_tokenizer().convert_tokens_to_ids(DIALECT.call_open.removesuffix("call:"))
     for _, batch in fed(replace(RECIPE, choosing_share=1.0), first=0, size=3):
         tokens, canvas = batch.clean, batch.seen.canvas
         begun = (tokens == opening) & canvas

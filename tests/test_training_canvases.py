@@ -152,7 +152,7 @@ def test_choosing_is_a_conversation_up_to_its_first_choice(
         assert block == replace(whole.blocks[0], blank=block.blank)
         assert block.blank > whole.blocks[0].blank
         assert (start, stop) == (block.at, len(short.tokens))
-        told: Any = tokenizer.decode(short.tokens[start:])
+        told: Any = tokenizer.decode(list(short.tokens[start:]))
         answer = next(said for said in conversation.messages if said["role"] == "assistant")
         if answer.get("tool_calls"):
             head = f"{DIALECT.call_open}{answer['tool_calls'][0]['function']['name']}"

@@ -55,8 +55,13 @@ class Batch:
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
         moved = {f.name: getattr(self.seen, f.name).to(device) for f in fields(self.seen)}
-        rest = (self.clean, self.weight, self.spoken, self.pointing)
-        return Batch(Seen(**moved), *(t.to(device) for t in rest))
+        return Batch(
+            Seen(**moved),
+            self.clean.to(device),
+            self.weight.to(device),
+            self.spoken.to(device),
+            self.pointing.to(device),
+        )
 
 
 class _Row:

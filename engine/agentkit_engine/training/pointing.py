@@ -101,7 +101,7 @@ def pointing_loss(attended: Sequence[Attended], pointing: Pointing) -> Tensor:
         whole = [range(start, stop) for start, _, stop in tools]
         asked = pointing.meant[:, 0] == trunk
         requests, choices = (
-            _Places(trunk, *places[asked[places[:, 2]]].unbind(1), pointing.meant)
+            _Places(trunk, places[asked[places[:, 2]]], pointing.meant)
             for places in (pointing.requests, pointing.choices)
         )
         parts = (
@@ -116,27 +116,26 @@ def pointing_loss(attended: Sequence[Attended], pointing: Pointing) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Of n places in the rows of one trunk, row, column and request: [n] int64 each."""
+    """Of n places in the rows of one trunk row, column and request, [n, 3] int64."""
 
     trunk: int
-    row: Tensor
-    column: Tensor
-    request: Tensor
+    places: Tensor
     meant: Tensor
 
     def queries(self, look: Attended) -> Tensor:
         """[H, n, K]."""
-        return look.rows[self.row, :, self.column].transpose(0, 1)
+        row, column, _ = self.places.unbind(1)
+        return look.rows[row, :, column].transpose(0, 1)
 
     def of_tool(self, each: Tensor) -> Tensor:
         """Of [H, n, T] that of the tool that is meant: [H, n]."""
-        wanted = self.meant[self.request, 1]
+        wanted = self.meant[self.places[:, 2], 1]
         return each[:, torch.arange(len(wanted)), wanted]
 
     def summed(self, each: Tensor) -> Tensor:
         """[H, n, ...] by request, of the requests of this trunk: [H, requests, ...]."""
         total = each.new_zeros(len(each), len(self.meant), *each.shape[2:])
-        return total.index_add(1, self.request, each)[:, self.meant[:, 0] == self.trunk]
+        return total.index_add(1, self.places[:, 2], each)[:, self.meant[:, 0] == self.trunk]
 
     @property
     def tools(self) -> Tensor:
