@@ -108,7 +108,9 @@ class Canvases:
         first = conversations[0]
         system = first.messages[:1] if first.messages[0]["role"] == "system" else []
         shared = encode_written(self._tokenizer, write_head(self._tokenizer, system, first.tools))
-        return [self._example(one, shared, len(system), random) for one in conversations]
+        declared = self._declared(shared, first.tools)
+        examples = (self._example(one, shared, len(system), random) for one in conversations)
+        return [replace(one, declared=declared) for one in examples]
 
     def example(self, conversation: Conversation, random: Random) -> Example:
         """All canvases of one conversation over one encoder sequence."""
@@ -155,16 +157,15 @@ class Canvases:
             tokens = self._behind(shared, said, prompt=True)
             schema = task.declared.schema
             blocks = [self._slots(schema, task.arguments, len(tokens), random)]
-        declared = self._declared(shared, conversation)
-        return Example(tuple(tokens), tuple(blocks), tuple(spoken), len(shared), declared)
+        return Example(tuple(tokens), tuple(blocks), tuple(spoken), len(shared))
 
     def _declared(
-        self, shared: list[int], conversation: Conversation
+        self, shared: list[int], tools: Sequence[dict[str, Any]]
     ) -> tuple[tuple[int, int, int], ...]:
         """Where the chat template declares each tool, its name first."""
         found: list[tuple[int, int, int]] = []
         stop = 0
-        for tool in conversation.tools:
+        for tool in tools:
             start = shared.index(self._tool, stop) + 1
             name = len(self.encode(tool["function"]["name"].encode()))
             stop = shared.index(self._tool_end, start)
