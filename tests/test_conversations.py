@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 import pytest
 from conversing import calls, roles, some
 
 from agentkit_engine.training.corpus.conversations import FLOWS, NO_TOOL, SHARES, Conversation
+from agentkit_engine.training.corpus.scenes import Part, corpus
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,15 @@ def test_a_conversation_goes_as_its_kind_says(kind: str, shape: str) -> None:
 def test_every_kind_has_its_share() -> None:
     assert set(SHARES) == set(FLOWS)
     assert sum(SHARES.values()) == pytest.approx(1)
+
+
+def test_where_no_tools_are_declared_schemas_are_filled() -> None:
+    scenes = list(islice(corpus(3, Part(branches=3)), 400))
+    bare = [scene for scene in scenes if not scene[0].tools]
+    assert 20 <= len(bare) <= 45  # 8 %
+    assert all(one.extraction and roles(one) == "u" for scene in bare for one in scene)
+    spoken = Part(branches=3, shares={"single": 1.0})  # of which none can do without tools
+    assert all(scene[0].tools for scene in islice(corpus(3, spoken), 400))
 
 
 def test_calls_at_once_and_in_turn_are_both_common() -> None:

@@ -225,9 +225,9 @@ def test_a_part_says_which_tools_are_declared() -> None:
     shipped_names = {one.name for group in shipped.TOOLSETS for one in group}
     only = some(11, 30, shipped=1.0)
     assert {name for one in only for name in functions(one)} == shipped_names
-    few = some(11, 60, shipped=0.0, most_tools=3)
+    few = some(11, 60, shipped=0.0, bare=0.0, most_tools=3)
     assert {len(one.tools) for one in few} == {1, 2, 3}
-    other = some(11, 60, held=True, shipped=0.0, least_tools=6, most_tools=6)
+    other = some(11, 60, held=True, shipped=0.0, bare=0.0, least_tools=6, most_tools=6)
     assert {len(one.tools) for one in other} == {6}
     assert len(next(corpus(1, Part(branches=7)))) == 7
 

@@ -50,7 +50,7 @@ FREE = 0.05  # every answer is as well
 
 @pytest.fixture(scope="module")
 def conversations() -> list[Conversation]:
-    return some(11, 60)
+    return some(11, 100)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ _INSTRUCTIONS = (
 )  # fmt: skip
 _NEAR = 6  # so far apart in a domain's file, tools are often near duplicates
 _TRIES = 40
+_BARE = "extraction"
 _CHAINED = 0.3  # share of scenes in which one tool takes what another gives, if there is any
 
 
@@ -44,8 +45,10 @@ class Part:
         fresh: requests are worded by frames that training never sees.
         shipped: share of scenes with the tools that come with the distribution.
         invented: share of scenes whose tools are made up on the spot.
+        bare: share of scenes that declare no tools: only schemas are filled there, if `shares`
+            knows such conversations.
         opaque: share of those and of the domains' scenes in which tools' names mean nothing.
-        least_tools, most_tools: how many tools are declared.
+        least_tools, most_tools: how many tools are declared where any are.
         branches: conversations a scene.
         shares: how often a conversation goes how (`conversations.FLOWS`).
     """
@@ -54,6 +57,7 @@ class Part:
     fresh: bool = False
     shipped: float = 0.08
     invented: float = 0.2
+    bare: float = 0.08
     opaque: float = 0.0
     least_tools: int = 1
     most_tools: int = 12
@@ -71,16 +75,18 @@ def corpus(seed: int | str, part: Part | None = None) -> Iterator[list[Conversat
 def scene(random: Random, part: Part) -> list[Conversation]:
     """Conversations that share declared tools and instructions."""
     maker = Maker(random, held=part.held, fresh=part.fresh)
-    draw = random.random()
+    draw, shares = random.random(), part.shares
     if draw < part.shipped:
         stage, declared = _shipped_stage(random, maker, part)
+    elif draw >= 1 - part.bare and _BARE in shares:
+        stage, declared, shares = _bare_stage(random, maker, part), [], {_BARE: 1.0}
     else:
         made_up = draw < part.shipped + part.invented
         stage, declared = _stage(random, maker, part, made_up=made_up)
     listed = [one.declaration for one in declared]
     system = random.choice(_INSTRUCTIONS) if random.random() < 0.4 else ""
     found: list[Conversation] = []
-    for kind in random.choices(list(part.shares), list(part.shares.values()), k=part.branches):
+    for kind in random.choices(list(shares), list(shares.values()), k=part.branches):
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         one = Conversation(listed, messages, kind)
         FLOWS[kind](stage, one)
@@ -199,3 +205,13 @@ def _shipped_stage(random: Random, maker: Maker, part: Part) -> tuple[Stage, lis
 
     foreign = partial(_foreign, random, part, [one.tool for one in declared])
     return Stage(random, maker, declared, ask, foreign), declared
+
+
+def _bare_stage(random: Random, maker: Maker, part: Part) -> Stage:
+    """No tools, so that every tool is a foreign one."""
+    foreign = partial(_foreign, random, part, [])
+
+    def ask(wanted: Declared | None) -> Task:
+        return maker.request(wanted) if wanted else maker.task(foreign())
+
+    return Stage(random, maker, [], ask, foreign)

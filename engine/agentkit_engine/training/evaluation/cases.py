@@ -97,6 +97,7 @@ def _parts(
 _SHIPPED = Part(
     held=True, shipped=1.0, branches=1, shares={"single": 0.65, "refusal": 0.25, "failed": 0.1}
 )
+_BARE = Part(held=True, bare=1.0, shipped=0.0, branches=1, shares={"extraction": 1.0})
 SETS: Mapping[str, Asked] = {
     "choice": Asked(
         title="choice among 1 to 8 tools",
@@ -127,7 +128,7 @@ SETS: Mapping[str, Asked] = {
         title="missing argument", parts=_parts("missing"), kinds=("question",),
     ),
     "schemas": Asked(
-        title="bare schema", parts=_parts("extraction"), kinds=("schema",),
+        title="bare schema", parts=(_BARE,), kinds=("schema",),
     ),
     "shipped": Asked(
         title="shipped tools", parts=(_SHIPPED,), kinds=("call", "answer", "no tool"),
