@@ -25,7 +25,7 @@ _POOL = 12  # batches made at a time, so that examples of like length go togethe
 # and parameters tell which tool is meant.
 _CHOOSING = Part(
     least_tools=2, branches=24, invented=0.35, opaque=0.5,
-    shares={"single": 0.66, "refusal": 0.22, "missing": 0.07, "small talk": 0.05},
+    shares={"single": 0.54, "refusal": 0.34, "missing": 0.07, "small talk": 0.05},
 )  # fmt: skip
 
 
