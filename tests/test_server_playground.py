@@ -330,7 +330,7 @@ def test_the_page_is_told_what_the_model_offers(client: httpx2.Client) -> None:
         "model": "embedded",
         "layouts": ["slots", "float"],
         "verify": ["off", "rerank", "exact"],
-        "canvas_length": 128,
+        "canvas_length": 256,
         "context_length": 2048,
     }
 
