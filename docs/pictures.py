@@ -28,7 +28,7 @@ from agentkit.terminal.loading import load_agent, load_deps
 HERE = Path(__file__).parent
 DESK = HERE.parent / "examples" / "desk.py"
 BOOKING = "Book a table for two in Oslo"
-MEANT = {"city": "Oslo", "people": 2}
+MEANT = {"city": "Oslo", "people": 3}  # somebody else is coming
 TIMED = "What time is it in Lisbon, and what is 12 * 7?"
 REQUEST = "Add buy milk to my to-do list"
 

@@ -46,7 +46,7 @@ def run(page: Page) -> str:
 
 def draw(page: Page) -> None:
     """The page at its best draft."""
-    page.get_by_role("radio", name="off", exact=True).check()
+    page.get_by_role("radio", name="default", exact=True).check()
     for _ in range(RUNS):
         print(run(page).replace("\n", " "))
     at, counts = page.locator("#at"), list[int]()

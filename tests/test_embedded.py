@@ -18,7 +18,17 @@ from agentkit_tools.clock import toolset as clock
 from agentkit_tools.todo import TodoList
 
 # set -> what is asked -> a share that the checkpoint reaches with some room to spare
-FLOORS = {"shipped": {"tool chosen": 0.9}}
+# a little below what 80 conversations of each set come to
+FLOORS = {
+    "shipped": {
+        "tool chosen": 0.95,
+        "whole call exact": 0.85,
+        "answer says the values": 0.9,
+        "no tool: recognised": 0.9,
+    },
+    "calls": {"tool chosen": 0.7, "whole call exact": 0.4},
+    "answers": {"answer says the values": 0.9},
+}
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 
 

@@ -34,7 +34,8 @@ text of anybody else, nothing of any benchmark. See docs/corpus.md.
 ## Objective
 Uniform-state block diffusion with self-conditioning over the canvases that the engine builds
 (choices, slots, answers, running text), {masked:.0%} of them hidden by a mask token and the others
-by random tokens, plus the next-token loss of the causal encoder on what the model says. Positions
+by random tokens, plus the next-token loss of the causal encoder on what the model says, plus (the
+recipe's `pointing`) a loss that shows layers where to look for the tool that is meant. Positions
 computed: {tokens:,} in {steps:,} steps and {hours:.1f} hours on {device}.
 
 ## Figures

@@ -51,7 +51,7 @@ export const examples = {
       }),
       tool("open_door", "Open a door.", ["name"], { name: text() }),
     ],
-    requests: ["Change the light in blue at level 40", "Open the door called kitchen"],
+    requests: ["Set the light to blue at level 40", "Open the door called kitchen"],
   },
   Travel: {
     offered: [
