@@ -39,7 +39,7 @@ class NumberSet:
     cuts: ascending, M of them. points: whether each cut is a member. spans: M + 1 truth tables
     over `divisors` (ascending), one for each open interval between cuts. A number is an integer by
     its value: 1.0 is one. Equal sets are nearly always `==`; where a bounded span holds no multiple
-    at all, they may not be.
+    at all, or divisors differ of which only the least common multiple tells, they may not be.
     """
 
     cuts: tuple[Decimal, ...]
