@@ -24,6 +24,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema, fr
 from agentkit.defining.docstring import parse_docstring
 from agentkit.errors import DefinitionError
 from agentkit.pointer import pointer_of
+from agentkit_engine.panics import panics_as_recursion
 
 _VERBATIM = {"default", "const", "enum", "examples"}  # values, not schemas
 _ANNOTATIONS = {"title", "discriminator"}  # dropped: they say nothing that a model needs
@@ -164,10 +165,18 @@ class JsonSchema:
 
         Raises:
             pydantic.ValidationError: it does not satisfy the schema.
-            ValueError: it is no JSON.
+            ValueError: it is no JSON, or nests more deeply than can be checked.
         """
         value = from_json(text, allow_inf_nan=False)
-        if found := [one for error in self._errors(value) for one in _line_errors(error)]:
+        try:
+            with panics_as_recursion():
+                found = [one for error in self._errors(value) for one in _line_errors(error)]
+        except RecursionError as error:
+            raise ValueError(
+                "it nests too deeply to be checked, or its schema leads back to itself without "
+                "end; nest less"
+            ) from error
+        if found:
             raise ValidationError.from_exception_data("arguments", found)
         return value
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx2
+from anyio import to_thread
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -26,9 +27,32 @@ Streams: TypeAlias = tuple[Any, Any]
 _log = logging.getLogger("agentkit.mcp")
 _CONNECT = 30.0  # seconds to reach a server; answers may take their time
 _REMEMBERED = 5  # last lines of stderr that an error repeats
+_LAST_WORDS = 0.5  # seconds that an error waits for them
 
 
-@dataclass(frozen=True, slots=True)
+class _Stderr:
+    """What one process says on its standard error: logged, and its last lines remembered."""
+
+    def __init__(self, program: str, reading: int) -> None:
+        self._program, self._reading = program, reading
+        self._said = deque[str](maxlen=_REMEMBERED)
+        self._reader = threading.Thread(target=self._read, name="agentkit mcp stderr", daemon=True)
+        self._reader.start()
+
+    async def last_words(self) -> str:
+        """The last lines, once all is read: the end of a process is known before what it said."""
+        await to_thread.run_sync(self._reader.join, _LAST_WORDS, abandon_on_cancel=True)
+        return " | ".join(self._said)
+
+    def _read(self) -> None:
+        with os.fdopen(self._reading, errors="replace") as lines, suppress(ValueError):
+            for line in lines:
+                if text := line.rstrip():
+                    self._said.append(text)
+                    _log.info("%s: %s", self._program, text)
+
+
+@dataclass(slots=True)
 class Process:
     """A server that is started for us, and spoken to over its standard streams.
 
@@ -38,37 +62,27 @@ class Process:
     command: tuple[str, ...]
     env: Mapping[str, str]
     cwd: Path | None
-    said: deque[str] = field(default_factory=lambda: deque[str](maxlen=_REMEMBERED))
+    _stderr: _Stderr | None = field(default=None, init=False, repr=False)
 
     def __str__(self) -> str:
         return shlex.join(self.command)
 
-    @property
-    def hint(self) -> str:
-        """What the server said on stderr, for an error."""
-        return f"; it said: {' | '.join(self.said)}" if self.said else ""
+    async def hint(self) -> str:
+        """What the process that was started last said on stderr, for an error."""
+        said = await self._stderr.last_words() if self._stderr is not None else ""
+        return f"; it said: {said}" if said else ""
 
     @asynccontextmanager
     async def streams(self) -> AsyncGenerator[Streams]:
         """Start the process; it is gone when the block ends."""
         command, *given = self.command
         asked = StdioServerParameters(command=command, args=given, env=dict(self.env), cwd=self.cwd)
-        self.said.clear()
         reading, writing = os.pipe()
         with os.fdopen(writing, "w") as stderr:
-            threading.Thread(
-                target=self._log_lines, args=(reading,), name="agentkit mcp stderr", daemon=True
-            ).start()
+            self._stderr = _Stderr(command, reading)
             async with stdio_client(asked, errlog=stderr) as streams:
                 stderr.close()  # the process holds the other copy: its end is the end of the log
                 yield streams
-
-    def _log_lines(self, reading: int) -> None:
-        with os.fdopen(reading, errors="replace") as lines, suppress(ValueError):
-            for line in lines:
-                if text := line.rstrip():
-                    self.said.append(text)
-                    _log.info("%s: %s", self.command[0], text)
 
 
 @dataclass(slots=True)
@@ -87,8 +101,7 @@ class Url:
     def __str__(self) -> str:
         return self.url
 
-    @property
-    def hint(self) -> str:
+    async def hint(self) -> str:
         """What the server's refusal was, for an error."""
         if self.status not in {401, 403} and self.status < 500:
             return ""  # others also answer what is asked to find out how old the server is

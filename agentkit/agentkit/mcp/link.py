@@ -104,9 +104,10 @@ class Link:
                 if not self._is_lost(client, error):
                     raise ServerError(error.message) from error
                 self._lose(client)
+                hint = await self._endpoint.hint()
                 raise ConnectionError(
                     f"{self} was lost during the call, which may or may not "
-                    f"have had its effect{self._endpoint.hint}"
+                    f"have had its effect{hint}"
                 ) from error
             except (ValidationError, RuntimeError) as error:  # what the SDK finds wrong with it
                 said = str(error).splitlines()[0]
@@ -134,9 +135,9 @@ class Link:
             try:
                 await self._session()
             except Exception as error:
-                self._ended(error)
+                await self._ended(error)
             else:
-                self._ended(ConnectionError("it closed the connection"))
+                await self._ended(ConnectionError("it closed the connection"))
 
     async def connect(self) -> None:
         """Open the first session. Raises what went wrong."""
@@ -192,11 +193,11 @@ class Link:
                 except MCPError as error:
                     _log.warning("the tools of %s can't be read: %s", self, error)
 
-    def _ended(self, error: Exception) -> None:
+    async def _ended(self, error: Exception) -> None:
         error = _innermost(error)
         known = isinstance(error, MCPError) and error.code == types.CONNECTION_CLOSED
         said = "it ended" if known else str(error) or type(error).__name__
-        self._failure = ConnectionError(f"{said}{self._endpoint.hint}")
+        self._failure = ConnectionError(f"{said}{await self._endpoint.hint()}")
         self._client = None
         if not self._open:  # told to all who wait; those who wait for a lost one get the next
             self._wanted = anyio.Event()

@@ -25,6 +25,7 @@ from agentkit_engine.grammar import (
     compile_text,
 )
 from agentkit_engine.layouts.canvas import slot_width
+from agentkit_engine.panics import panics_as_recursion
 from agentkit_engine.syntax import Syntax
 from agentkit_engine.template import Hole, Schema, Template
 
@@ -292,7 +293,8 @@ def gate(schema: Schema) -> Callable[[Any], Any]:
 
     def check(value: Any) -> Any:
         try:
-            fault = best_match(validator.iter_errors(value))
+            with panics_as_recursion():
+                fault = best_match(validator.iter_errors(value))
         except (re.error, RecursionError):
             # a pattern that Python can't read, such as \p{L}, or an `if` that leads back to itself
             # and decides on nothing: the grammar knows better

@@ -15,6 +15,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from agentkit.errors import UnsupportedSchema
+from agentkit_engine.panics import panics_as_recursion
 
 
 class Check:
@@ -44,7 +45,8 @@ class Check:
         What the validator gets lost in is let through: the loop has checks of its own.
         """
         try:
-            error = self._best_of(self._validator.iter_errors(value))
+            with panics_as_recursion():
+                error = self._best_of(self._validator.iter_errors(value))
         except (Unresolvable, RecursionError, re.error):
             return ""
         if error is None:
