@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-EDGE = 52  # pixels around the plot
+EDGE = 66  # pixels around the plot
 COLOURS = ("#1d4ed8", "#c2410c", "#15803d", "#7e22ce", "#64748b")
 
 
