@@ -5,12 +5,12 @@ Knows what they are called. Must not know what was asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def panics_as_recursion() -> Iterator[None]:
+def panics_as_recursion() -> Generator[None]:
     """Let a panic where Python's stack ends be the RecursionError that it began as.
 
     `jsonschema` looks up what schemas refer to in maps written in Rust (rpds-py). A stack that ends
