@@ -17,8 +17,7 @@ from agentkit_tools.calculator import toolset as calculator
 from agentkit_tools.clock import toolset as clock
 from agentkit_tools.todo import TodoList
 
-# set -> what is asked -> a share that the checkpoint reaches with some room to spare
-# a little below what 80 conversations of each set come to
+# set -> what is asked -> a share of 80 conversations that the checkpoint exceeds, with some room
 FLOORS = {
     "shipped": {
         "tool chosen": 0.95,
